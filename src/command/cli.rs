@@ -1,0 +1,288 @@
+//! The command line.
+//!
+//! In: arguments, environment, standard input. Out: an exit code: 0 done, 1 the Session failed, 2 the operator must change something.
+//! Everything is checked before anything starts. Runs on the main thread. Refuses secrets as plain arguments, because every user of
+//! the machine can read the arguments of every process.
+
+use std::io::{IsTerminal, Write};
+use std::os::fd::RawFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use recorder_core::fault::{Blame, Fault};
+use recorder_core::secret::Secret;
+
+use crate::config::{self, Config, PictureSize, Span};
+use crate::service::progress::SyncFigure;
+use crate::service::{link, logging};
+use crate::storage;
+use crate::storage::disk::SystemDisk;
+
+mod inputs;
+mod session;
+
+/// What other parts of Roomcast do when a process has a role of its own.
+#[derive(Clone, Copy)]
+pub struct Roles {
+    /// Runs one Session over the private socket, until it is ended or the socket closes.
+    pub worker: fn(UnixStream) -> Result<(), Fault>,
+    /// Plays the simulated meeting until it is ended by a signal.
+    pub actors: fn(&ActorsOrder) -> Result<(), Fault>,
+    /// Measures a file that a rehearsal made.
+    pub inspect: fn(&Path) -> Result<Inspection, Fault>,
+    /// Makes an access token: API key, its secret, room, identity, lifetime.
+    pub mint: fn(&str, &Secret, &str, &str, Duration) -> Result<Secret, Fault>,
+}
+
+/// What the actors of a simulated meeting are told.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct ActorsOrder {
+    /// Path of the private socket to listen on
+    #[arg(long)]
+    pub socket: PathBuf,
+}
+
+/// What was read from a rehearsal's file.
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub struct Inspection {
+    /// Findings for people, several lines.
+    pub findings: String,
+    /// A/V offset, when there were flashes and beeps to measure.
+    pub sync: Option<SyncFigure>,
+}
+
+/// A sentence for the operator, and the exit code.
+#[derive(Debug, PartialEq, Eq)]
+struct Failure {
+    sentence: String,
+    code: u8,
+}
+
+impl Failure {
+    fn operator(sentence: impl std::fmt::Display) -> Self {
+        Self { sentence: sentence.to_string(), code: 2 }
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self { code: if fault.blame == Blame::Operator { 2 } else { 1 }, sentence: fault.sentence }
+    }
+}
+
+/// Records and streams video conferences
+#[derive(Parser)]
+#[command(name = "roomcast", version, arg_required_else_help = true)]
+struct Cli {
+    /// Configuration file (TOML)
+    #[arg(long, global = true, env = "ROOMCAST_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    role: Role,
+}
+
+#[derive(Subcommand)]
+enum Role {
+    /// Record a LiveKit room into an MP4 file
+    Record(RecordArgs),
+    /// Record a simulated meeting, and measure the result
+    Rehearse(RehearseArgs),
+    /// Make ordinary MP4 files of what killed recordings left
+    Recover {
+        /// A spool folder, or a folder that holds some
+        folder: PathBuf,
+    },
+    #[command(hide = true)]
+    Worker {
+        #[arg(long)]
+        link: RawFd,
+    },
+    #[command(hide = true)]
+    RehearsalActors(ActorsOrder),
+    #[command(hide = true)]
+    Inspect {
+        file: PathBuf,
+        #[arg(long)]
+        json: bool,
+    },
+    #[command(hide = true)]
+    Generate {
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
+}
+
+#[derive(Args)]
+struct RecordArgs {
+    /// Address of the LiveKit server: wss://…
+    #[arg(long, value_name = "URL")]
+    livekit: Option<String>,
+    /// File with an access token; - reads standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["room", "api_key", "api_secret_file"])]
+    token_file: Option<PathBuf>,
+    /// Name of the room, with an API key instead of a token
+    #[arg(long)]
+    room: Option<String>,
+    /// API key; its secret comes from a file or from ROOMCAST_LIVEKIT__API_SECRET
+    #[arg(long, value_name = "KEY")]
+    api_key: Option<String>,
+    /// File with the secret of the API key
+    #[arg(long, value_name = "FILE")]
+    api_secret_file: Option<PathBuf>,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "")]
+    token: Option<String>,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "")]
+    api_secret: Option<String>,
+    /// The file to make
+    #[arg(long, value_name = "FILE.mp4")]
+    to: PathBuf,
+    #[command(flatten)]
+    picture: PictureArgs,
+    /// End by itself after this time, for example 60s or 2h
+    #[arg(long, value_name = "TIME")]
+    duration: Option<Span>,
+}
+
+#[derive(Args)]
+struct RehearseArgs {
+    /// How long the recording is
+    #[arg(long, value_name = "TIME", default_value = "20s")]
+    duration: Span,
+    /// The file to make; by default recordings/rehearsal.mp4
+    #[arg(long, value_name = "FILE.mp4", default_value = "recordings/rehearsal.mp4", hide_default_value = true)]
+    to: PathBuf,
+    #[command(flatten)]
+    picture: PictureArgs,
+}
+
+#[derive(Args)]
+struct PictureArgs {
+    /// A built-in layout (grid, speaker) or a layout file
+    #[arg(long, value_name = "NAME or FILE.toml")]
+    layout: Option<String>,
+    /// Width and height of the picture, for example 1280x720
+    #[arg(long)]
+    size: Option<PictureSize>,
+    /// Pictures a second
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=60))]
+    fps: Option<u32>,
+}
+
+/// Does what the arguments say.
+pub fn main(roles: Roles) -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match run(cli, roles) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { sentence, code }) => {
+            let _ = writeln!(std::io::stderr(), "error: {sentence}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run(cli: Cli, roles: Roles) -> Result<(), Failure> {
+    // First of all: while nothing else is open, a wrong descriptor is seen as such.
+    let socket = match &cli.role {
+        Role::Worker { link } => Some(link::inherited(*link).map_err(Failure::operator)?),
+        _ => None,
+    };
+    let config = read_config(cli.config.as_deref())?;
+    logging::start(&config.log);
+    match (cli.role, socket) {
+        (Role::Worker { .. }, Some(socket)) => Ok((roles.worker)(socket)?),
+        (Role::Worker { .. }, None) => Err(Failure::operator("a worker is started by the supervisor")),
+        (Role::Record(args), _) => record(args, config, roles, cli.config),
+        (Role::Rehearse(args), _) => rehearse(args, config, cli.config),
+        (Role::Recover { folder }, _) => recover(&folder),
+        (Role::RehearsalActors(order), _) => Ok((roles.actors)(&order)?),
+        (Role::Inspect { file, json }, _) => inspect(&(roles.inspect)(&file)?, json),
+        (Role::Generate { folder }, _) => config::generate::write(&folder)
+            .map_err(|e| Failure::operator(format_args!("cannot write into {}: {e}", folder.display()))),
+    }
+}
+
+fn read_config(file: Option<&Path>) -> Result<Config, Failure> {
+    // A variable that is not text cannot be one of ours.
+    let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    config::load(file, variables).map_err(Failure::operator)
+}
+
+fn record(args: RecordArgs, mut config: Config, roles: Roles, config_file: Option<PathBuf>) -> Result<(), Failure> {
+    if args.token.is_some() {
+        return Err(Failure::operator(
+            "a token is not taken as an argument, because other users of this machine can read it there; \
+             put it into a file and give --token-file FILE, or - for standard input",
+        ));
+    }
+    if args.api_secret.is_some() {
+        return Err(Failure::operator(
+            "a secret is not taken as an argument, because other users of this machine can read it there; \
+             give --api-secret-file FILE or set ROOMCAST_LIVEKIT__API_SECRET",
+        ));
+    }
+    apply(&args.picture, &mut config);
+    let plan = session::plan(&config, &args.to, args.duration.map(Span::duration))?;
+    let room = inputs::livekit_room(&args, &config, roles.mint)?;
+    session::run(plan, room, config_file, None)
+}
+
+fn rehearse(args: RehearseArgs, mut config: Config, config_file: Option<PathBuf>) -> Result<(), Failure> {
+    apply(&args.picture, &mut config);
+    let plan = session::plan(&config, &args.to, Some(args.duration.duration()))?;
+    let actors = session::Actors::start(config_file.as_deref())?;
+    let room = actors.room();
+    session::run(plan, room, config_file, Some(actors))
+}
+
+fn apply(args: &PictureArgs, config: &mut Config) {
+    if let Some(layout) = &args.layout {
+        config.layout.default.clone_from(layout);
+    }
+    config.programme.size = args.size.unwrap_or(config.programme.size);
+    config.programme.fps = args.fps.unwrap_or(config.programme.fps);
+}
+
+fn recover(folder: &Path) -> Result<(), Failure> {
+    let found = storage::recover(&SystemDisk, folder).map_err(|e| Failure::from(e.to_fault()))?;
+    let mut out = std::io::stdout().lock();
+    let mut failed = None;
+    for one in found {
+        match one.result {
+            Ok(files) => {
+                for file in files {
+                    let _ = writeln!(out, "{}", file.file.display());
+                }
+            }
+            Err(error) => {
+                let failure = Failure::from(error.to_fault());
+                if let Some(Failure { sentence, .. }) = failed.replace(failure) {
+                    let _ = writeln!(std::io::stderr(), "error: {sentence}");
+                }
+            }
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+fn inspect(inspection: &Inspection, json: bool) -> Result<(), Failure> {
+    let text = match json {
+        true => serde_json::to_string(inspection).map_err(Failure::operator)?,
+        false => inspection.findings.trim_end().to_owned(),
+    };
+    writeln!(std::io::stdout(), "{text}").map_err(Failure::operator)
+}
+
+/// How progress is shown here.
+fn screen() -> crate::service::progress::Screen {
+    use crate::service::progress::Screen;
+    if std::io::stderr().is_terminal() { Screen::Terminal } else { Screen::Plain }
+}

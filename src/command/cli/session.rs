@@ -1,0 +1,265 @@
+//! Runs one Session for the command line, from the checked arguments to the table at the end.
+
+use std::fs::DirBuilder;
+use std::io::Write;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use recorder_core::ids::SessionId;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::{Failure, Inspection, inputs, screen};
+use crate::clock::SessionClock;
+use crate::config::Config;
+use crate::service::job::Rendition;
+use crate::service::process::{OwnProgram, without_secrets};
+use crate::service::progress::{Progress, SyncFigure, table};
+use crate::service::supervisor::{self, Outcome, Patience, Room, SessionOrder};
+use crate::storage::disk::SystemDisk;
+use crate::storage::spool::{NOTES, RESERVE, Spool, part_name};
+use crate::storage::{StorageError, finalise};
+
+/// What was checked and is about to run.
+pub(super) struct Plan {
+    config: Config,
+    layout: String,
+    to: PathBuf,
+    duration: Option<Duration>,
+}
+
+/// A name for this Session: when it began, and which process handles it.
+pub(super) fn session_name() -> String {
+    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    format!("{seconds}-{}", std::process::id())
+}
+
+/// Checks everything that does not touch the network.
+pub(super) fn plan(config: &Config, to: &Path, duration: Option<Duration>) -> Result<Plan, Failure> {
+    if duration.is_some_and(|d| d < Duration::from_secs(1)) {
+        return Err(Failure::operator("--duration must be at least 1s"));
+    }
+    inputs::check_output(to)?;
+    let layout = inputs::layout_text(&config.layout.default)?;
+    Ok(Plan { config: config.clone(), layout, to: to.to_owned(), duration })
+}
+
+/// Runs the Session, ends its recording, and prints the table.
+pub(super) fn run(plan: Plan, room: Room, config_file: Option<PathBuf>, actors: Option<Actors>) -> Result<(), Failure> {
+    let clock = SessionClock::start();
+    let session = SessionId::new(session_name());
+    let spool = make_spool(&plan, &session).map_err(|e| Failure::from(e.to_fault()))?;
+    let folder = spool.folder().to_owned();
+    let Plan { config, layout, duration, .. } = plan;
+    let programme = &config.programme;
+    let rendition = Rendition {
+        width_px: programme.size.width_px(),
+        height_px: programme.size.height_px(),
+        fps: programme.fps,
+        video_kbps: programme.video_kbps(),
+        sound_kbps: programme.sound_kbps,
+    };
+    let order = SessionOrder {
+        session,
+        epoch_ns: clock.epoch_ns(),
+        room,
+        layout,
+        rendition,
+        mixer_delay: config.mixer.delay.duration(),
+        duration,
+        room_empty_grace: config.session.room_empty_grace.duration(),
+        conference_grace: config.session.conference_grace.duration(),
+        max_duration: config.session.max_duration.duration(),
+        folder: folder.clone(),
+    };
+    let mut launcher = OwnProgram { arguments: own_arguments(config_file.as_deref(), "worker") };
+    let mut progress = Progress::new(std::io::stderr(), screen());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::operator)?;
+    let outcome = runtime.block_on(async {
+        let stops = stop_wishes()?;
+        let clock = Arc::new(move || clock.now());
+        Ok(supervisor::run(order, &mut launcher, stops, &mut progress, clock, Patience::default()).await)
+    });
+    progress.end();
+    let inspection = if actors.is_some() { Inspect::Sync } else { Inspect::Nothing };
+    drop(actors);
+    let outcome: Outcome =
+        outcome.map_err(|e: std::io::Error| Failure::operator(format_args!("cannot listen for signals: {e}")))?;
+    conclude(&folder, &outcome, config_file.as_deref(), inspection)
+}
+
+fn make_spool(plan: &Plan, session: &SessionId) -> Result<Spool, StorageError> {
+    match (&plan.config.spool.dir, plan.to.file_name()) {
+        (Some(dir), Some(name)) => {
+            let mut folder = name.to_owned();
+            folder.push(crate::storage::spool::FOLDER_ENDING);
+            Spool::create_in(&SystemDisk, &dir.join(folder), &plan.to, session)
+        }
+        _ => Spool::create(&SystemDisk, &plan.to, session),
+    }
+}
+
+fn own_arguments(config_file: Option<&Path>, role: &str) -> Vec<String> {
+    let config = config_file.map(|file| ["--config".to_owned(), file.display().to_string()]);
+    config.into_iter().flatten().chain([role.to_owned()]).collect()
+}
+
+/// Ctrl-C, SIGTERM, and SIGHUP of a terminal that was closed, as wishes to stop: each way the recording gets its end.
+fn stop_wishes() -> std::io::Result<mpsc::Receiver<()>> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (wish, wishes) = mpsc::channel(2);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
+            }
+            if wish.send(()).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(wishes)
+}
+
+/// What is measured in the finished file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Inspect {
+    /// The A/V offset: it holds test cards.
+    Sync,
+    /// It holds real people.
+    Nothing,
+}
+
+/// Makes the ordinary file, and says how it went.
+fn conclude(folder: &Path, outcome: &Outcome, config_file: Option<&Path>, inspection: Inspect) -> Result<(), Failure> {
+    let keep = |what: &str| {
+        let folder = folder.display();
+        Failure {
+            sentence: format!("{what} What was recorded is kept; make a file of it with: roomcast recover {folder}"),
+            code: 1,
+        }
+    };
+    if outcome.at_once {
+        return Err(if remove_empty(folder) {
+            Failure { sentence: "ended at once; nothing was recorded".into(), code: 1 }
+        } else {
+            keep("Ended at once.")
+        });
+    }
+    let files = match finalise(&SystemDisk, folder) {
+        Ok(files) => files,
+        Err(StorageError::Nothing { .. }) => {
+            remove_empty(folder);
+            let fault = outcome.fault.clone().unwrap_or_else(|| supervisor::nothing_recorded(&outcome.reason));
+            return Err(fault.into());
+        }
+        Err(error) => return Err(keep(&error.to_fault().sentence)),
+    };
+    let rehearsed = files.first().filter(|_| inspection == Inspect::Sync);
+    let sync = rehearsed.and_then(|file| measured_sync(&file.file, config_file));
+    let named: Vec<_> = files.iter().map(|file| (file.file.as_path(), file.bytes)).collect();
+    let _ = std::io::stdout().write_all(table(&named, outcome, sync).as_bytes());
+    match &outcome.fault {
+        Some(fault) => Err(fault.clone().into()),
+        None => Ok(()),
+    }
+}
+
+/// Removes a spool folder in which nothing was recorded; says whether it was one. A file that was made and not yet written to holds nothing.
+fn remove_empty(folder: &Path) -> bool {
+    let is_unwritten = || std::fs::metadata(folder.join(part_name(1))).is_ok_and(|meta| meta.len() == 0);
+    let ours = |name: &std::ffi::OsStr| name == NOTES || name == RESERVE || (name == part_name(1).as_str() && is_unwritten());
+    let Ok(entries) = std::fs::read_dir(folder) else { return false };
+    let names: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
+    if !names.iter().all(|name| ours(name)) {
+        return false;
+    }
+    names.iter().all(|name| std::fs::remove_file(folder.join(name)).is_ok()) && std::fs::remove_dir(folder).is_ok()
+}
+
+/// The simulated people: a process of their own, and the private folder of its socket.
+pub(super) struct Actors {
+    process: Child,
+    folder: PathBuf,
+}
+
+/// How long the actors may take to listen. They prepare what they send afterwards.
+const LISTEN_WITHIN: Duration = Duration::from_secs(10);
+
+impl Actors {
+    /// Starts them and waits until their socket is there.
+    pub(super) fn start(config_file: Option<&Path>) -> Result<Self, Failure> {
+        let failed = |what: &str, error: std::io::Error| Failure { sentence: format!("cannot {what}: {error}"), code: 1 };
+        let folder = std::env::temp_dir().join(format!("roomcast-rehearsal-{}", session_name()));
+        DirBuilder::new().mode(0o700).create(&folder).map_err(|e| failed("make a folder for the simulated meeting", e))?;
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("roomcast").args(own_arguments(config_file, "rehearsal-actors"));
+        command.arg("--socket").arg(folder.join("actors"));
+        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null());
+        without_secrets(&mut command);
+        let process = command.spawn().map_err(|e| failed("start the simulated meeting", e))?;
+        let mut actors = Self { process, folder };
+        let begun = Instant::now();
+        while !actors.folder.join("actors").exists() {
+            if actors.process.try_wait().is_ok_and(|status| status.is_some()) || begun.elapsed() > LISTEN_WITHIN {
+                return Err(Failure { sentence: "the simulated meeting did not begin".into(), code: 1 });
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(actors)
+    }
+
+    pub(super) fn room(&self) -> Room {
+        Room::Rehearsal { socket: self.folder.join("actors") }
+    }
+}
+
+impl Drop for Actors {
+    fn drop(&mut self) {
+        // Not waited for yet, so the number is still theirs.
+        if let Ok(None) = self.process.try_wait() {
+            let _ = kill(Pid::from_raw(self.process.id() as i32), Signal::SIGKILL);
+        }
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Has a process of its own look at a rehearsal's file: the supervisor decodes nothing. `None` when it has no test cards.
+fn measured_sync(file: &Path, config_file: Option<&Path>) -> Option<SyncFigure> {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("roomcast").args(own_arguments(config_file, "inspect")).arg(file).arg("--json");
+    without_secrets(&mut command);
+    let output = command.stdin(Stdio::null()).output().ok()?;
+    serde_json::from_slice::<Inspection>(&output.stdout).ok()?.sync
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_spool_folder_without_a_recording_is_removed() {
+        let base = tempfile::tempdir().unwrap();
+        for (content, removed) in [(None, true), (Some(&b""[..]), true), (Some(&b"ftyp"[..]), false)] {
+            let folder = base.path().join("standup.mp4.roomcast");
+            std::fs::create_dir(&folder).unwrap();
+            for name in [NOTES, RESERVE] {
+                std::fs::write(folder.join(name), "{}").unwrap();
+            }
+            if let Some(content) = content {
+                std::fs::write(folder.join(part_name(1)), content).unwrap();
+            }
+            assert_eq!((remove_empty(&folder), folder.exists()), (removed, !removed), "{content:?}");
+        }
+    }
+}

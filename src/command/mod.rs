@@ -1,0 +1,3 @@
+//! Who may give an Order: the command line.
+
+pub mod cli;

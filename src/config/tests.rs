@@ -1,0 +1,208 @@
+use super::*;
+
+fn variables(given: &[(&str, &str)]) -> Vec<(String, String)> {
+    given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn error_of(text: &str) -> String {
+    parse("roomcast.toml", text, []).unwrap_err().to_string()
+}
+
+#[test]
+fn bad_files_have_exact_messages() {
+    let table = [
+        (
+            "[programme]\nwidht = 3\n",
+            "roomcast.toml, line 2: programme.widht: unknown field `widht`, expected one of `size`, `fps`, `video_kbps`, `sound_kbps`",
+        ),
+        (
+            "[programme]\n\nsize = \"0x0\"\n",
+            "roomcast.toml, line 3: programme.size: 0x0 is out of range: a picture has 128x128 to 3840x2160 pixels",
+        ),
+        (
+            "[programme]\nsize = \"1281x720\"\n",
+            "roomcast.toml, line 2: programme.size: 1281x720 is odd: width and height must be even numbers",
+        ),
+        (
+            "[programme]\nsize = \"wide\"\n",
+            "roomcast.toml, line 2: programme.size: \"wide\" is not a size; write it like \"1280x720\"",
+        ),
+        ("[programme]\nsize = 720\n", "roomcast.toml, line 2: programme.size: invalid type: integer `720`, expected a string"),
+        ("[programme]\nfps = 0\n", "roomcast.toml, line 2: programme.fps: 0 is out of range: it must be 1 to 60"),
+        (
+            "[programme]\nfps = \"30\"\n",
+            "roomcast.toml, line 2: programme.fps: invalid type: string \"30\", expected a whole number",
+        ),
+        ("[programme]\nfps = -1\n", "roomcast.toml, line 2: programme.fps: invalid value: integer `-1`, expected a whole number"),
+        (
+            "[programme]\nvideo_kbps = 99\n",
+            "roomcast.toml, line 2: programme.video_kbps: 99 is out of range: it must be 100 to 50000",
+        ),
+        (
+            "[programme]\nsound_kbps = 500\n",
+            "roomcast.toml, line 2: programme.sound_kbps: 500 is out of range: it must be 32 to 320",
+        ),
+        (
+            "[mixer]\ndelay = \"5 parsecs\"\n",
+            "roomcast.toml, line 2: mixer.delay: \"5 parsecs\" is not a length of time; write it like \"500ms\", \"60s\", \"2m\" or \"12h\"",
+        ),
+        ("[mixer]\ndelay = \"100ms\"\n", "roomcast.toml, line 2: mixer.delay: 100ms is out of range: it must be 200ms to 2s"),
+        ("[mixer]\ndelay = \"3s\"\n", "roomcast.toml, line 2: mixer.delay: 3s is out of range: it must be 200ms to 2s"),
+        (
+            "[session]\nmax_duration = \"99999999999999999999h\"\n",
+            "roomcast.toml, line 2: session.max_duration: \"99999999999999999999h\" is not a length of time; write it like \"500ms\", \"60s\", \"2m\" or \"12h\"",
+        ),
+        (
+            "[session]\nroom_empty_grace = \"0s\"\n",
+            "roomcast.toml, line 2: session.room_empty_grace: 0s is out of range: it must be 1s to 1h",
+        ),
+        (
+            "[session]\nconference_grace = \"2h\"\n",
+            "roomcast.toml, line 2: session.conference_grace: 2h is out of range: it must be 5s to 1h",
+        ),
+        (
+            "[sesion]\nx = 1\n",
+            "roomcast.toml, line 2: sesion.x: unknown field `sesion`, expected one of `programme`, `mixer`, `session`, `spool`, `layout`, `livekit`, `log`",
+        ),
+        (
+            "[sesion]\n",
+            "roomcast.toml, line 1: sesion: unknown field `sesion`, expected one of `programme`, `mixer`, `session`, `spool`, `layout`, `livekit`, `log`",
+        ),
+        (
+            "fps = 30\n",
+            "roomcast.toml, line 1: fps: unknown field `fps`, expected one of `programme`, `mixer`, `session`, `spool`, `layout`, `livekit`, `log`",
+        ),
+        ("programme = 3\n", "roomcast.toml, line 1: programme: invalid type: integer `3`, expected struct Programme"),
+        (
+            "[livekit]\nurl = \"ftp://x\"\n",
+            "roomcast.toml, line 2: livekit.url: an address of a LiveKit server begins with ws://, wss://, http:// or https://, not with ftp:",
+        ),
+        (
+            "[livekit]\nurl = \"wss://u:canary@x\"\n",
+            "roomcast.toml, line 2: livekit.url: an address must not contain a password, a token or anything after a question mark",
+        ),
+        (
+            "[livekit]\nurl = \"nowhere\"\n",
+            "roomcast.toml, line 2: livekit.url: this is not an address; write it like \"wss://livekit.example.org\"",
+        ),
+        ("[livekit]\napi_secret = 4711\n", "roomcast.toml, line 2: livekit.api_secret: must be text in quotes, and not empty"),
+        ("[livekit]\napi_secret = \"canary\n", "roomcast.toml, line 2: invalid basic string, expected `\"`"),
+        ("[livekit]\napi_secret = canary\n", "roomcast.toml, line 2: string values must be quoted, expected literal string"),
+        (
+            "[livekit]\napi_secret = \"a\"\napi_secret_file = \"b\"\n",
+            "livekit.api_secret and livekit.api_secret_file are both given; keep one of them",
+        ),
+        ("[log]\nformat = \"xml\"\n", "roomcast.toml, line 2: log.format: unknown variant `xml`, expected `text` or `json`"),
+        (
+            "[log]\nfilter = \"a=b=c\"\n",
+            "roomcast.toml, line 2: log.filter: \"a=b=c\" is not a log filter; write it like \"info\" or \"warn,roomcast::ingest=debug\"",
+        ),
+        ("[programme\n", "roomcast.toml, line 1: unclosed table, expected `]`"),
+        ("[programme]\nfps = 30\nfps = 25\n", "roomcast.toml, line 3: duplicate key"),
+        ("\u{feff}x = [", "roomcast.toml, line 1: unclosed array, expected `]`"),
+    ];
+    for (text, expected) in table {
+        let error = error_of(text);
+        assert_eq!(error, expected, "for:\n{text}");
+        assert!(!error.contains("canary"));
+    }
+}
+
+#[test]
+fn bad_variables_are_named() {
+    let table = [
+        ("ROOMCAST_MIXER__DELAY", "5", "\"5\" is not a length of time; write it like \"500ms\", \"60s\", \"2m\" or \"12h\""),
+        ("ROOMCAST_PROGRAMME__FPS", "many", "invalid type: string \"many\", expected a whole number"),
+        ("ROOMCAST_PROGRAMME__FPS", "0", "0 is out of range: it must be 1 to 60"),
+        ("ROOMCAST_PROGRAMME__SIZE", "0x0", "0x0 is out of range: a picture has 128x128 to 3840x2160 pixels"),
+        (
+            "ROOMCAST_PROGRAMME__HEIGHT",
+            "720",
+            "unknown field `height`, expected one of `size`, `fps`, `video_kbps`, `sound_kbps`",
+        ),
+        (
+            "ROOMCAST_NOTHING__HEIGHT",
+            "720",
+            "unknown field `nothing`, expected one of `programme`, `mixer`, `session`, `spool`, `layout`, `livekit`, `log`",
+        ),
+        ("ROOMCAST_MIXER_DELAY", "800ms", "section and field are separated by two underscores; write ROOMCAST_MIXER__DELAY"),
+        ("ROOMCAST_LIVEKIT__API_SECRET", " ", "must be text in quotes, and not empty"),
+    ];
+    for (variable, value, expected) in table {
+        let error = parse("", "", variables(&[(variable, value)])).unwrap_err().to_string();
+        assert_eq!(error, format!("environment variable {variable}: {expected}"));
+    }
+}
+
+#[test]
+fn generated_files_are_up_to_date() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (path, text) in generate::FILES {
+        let stored = std::fs::read_to_string(root.join(path)).unwrap_or_default();
+        assert_eq!(stored, text(), "{path} is not what the source says; run: cargo run -- generate");
+    }
+}
+
+#[test]
+fn the_sample_equals_the_defaults() {
+    let (_, sample) = generate::FILES[1];
+    assert_eq!(parse("sample", &sample(), []).unwrap(), Config::default());
+}
+
+/// With the comment sign taken off, each example in the sample is accepted too (one secret at a time).
+#[test]
+fn the_examples_of_the_sample_are_valid() {
+    let (_, sample) = generate::FILES[1];
+    let text = sample();
+    let examples = text.lines().filter_map(|l| l.strip_prefix("# ")).filter(|l| l.contains(" = "));
+    let mut section = "";
+    let mut tried = 0;
+    for line in text.lines() {
+        if line.starts_with('[') {
+            section = line;
+        }
+        if let Some(example) = line.strip_prefix("# ").filter(|l| l.split_once(" = ").is_some_and(|(k, _)| !k.contains(' '))) {
+            parse("sample", &format!("{section}\n{example}\n"), []).unwrap();
+            tried += 1;
+        }
+    }
+    assert_eq!(tried, examples.count());
+    assert!(tried >= 5);
+}
+
+#[test]
+fn variables_have_precedence_over_the_file() {
+    let file = "[programme]\nfps = 25\n[mixer]\ndelay = \"800ms\"\n";
+    let given = variables(&[
+        ("ROOMCAST_PROGRAMME__FPS", "60"),
+        ("ROOMCAST_LIVEKIT__API_KEY", "12345"),
+        ("ROOMCAST_LIVEKIT__API_SECRET", "canary"),
+        ("ROOMCAST_CONFIG", "roomcast.toml"),
+        ("PATH", "/bin"),
+    ]);
+    let config = parse("roomcast.toml", file, given).unwrap();
+    assert_eq!((config.programme.fps, config.mixer.delay), (60, Span::from_millis(800)));
+    assert_eq!(config.livekit.api_key.as_deref(), Some("12345"));
+    assert_eq!(config.livekit.secret().unwrap().unwrap().expose(), "canary");
+    assert!(!format!("{config:?}").contains("canary"));
+    assert!(!toml::to_string(&config).unwrap().contains("canary"));
+}
+
+#[test]
+fn lengths_of_time_are_written_as_they_are_read() {
+    for text in ["1ms", "500ms", "1s", "60s", "90s", "2m", "1h", "12h"] {
+        assert_eq!(text.parse::<Span>().unwrap().to_string(), text);
+    }
+    for bad in ["", "5", "s", "-1s", "1.5s", "1 s", "1d", "+1s", "1S"] {
+        assert!(bad.parse::<Span>().is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn the_rate_of_the_picture_follows_from_its_height() {
+    for (size, kbps) in [("854x480", 1200), ("1280x720", 3000), ("1920x1080", 4500)] {
+        let programme = Programme { size: size.parse().unwrap(), ..Programme::default() };
+        assert_eq!(programme.video_kbps(), kbps);
+        assert_eq!(Programme { video_kbps: Some(2000), ..programme }.video_kbps(), 2000);
+    }
+}

@@ -1,0 +1,101 @@
+//! The seam between a Conference and the Session: what a Conference can tell, and what it is told.
+//! Conference systems (LiveKit, rehearsal, later OpenTalk and MatrixRTC) turn their own words into these.
+
+use crate::fault::Fault;
+use crate::ids::{ParticipantId, TrackId};
+use crate::secret::Pii;
+
+/// What happened in the Conference.
+#[derive(Clone, PartialEq, Debug)]
+pub enum ConferenceEvent {
+    /// We are in the room. Sent after each successful join, also a rejoin; the complete list of people and Tracks follows as
+    /// `Joined` and `TrackUp`, then `Listed`.
+    Entered {
+        /// What the room calls itself, if it does.
+        title: Option<Pii>,
+    },
+    /// All people and Tracks that were in the room when we entered have been told; who was known before and was not told again is gone.
+    Listed,
+    /// A Participant is in the room (also sent again when the name changes).
+    Joined {
+        /// Who.
+        participant: ParticipantId,
+        /// What they are called.
+        name: Pii,
+    },
+    /// A Participant left.
+    Left {
+        /// Who.
+        participant: ParticipantId,
+    },
+    /// A Track can be subscribed, or its facts changed.
+    TrackUp {
+        /// Which.
+        track: TrackId,
+        /// Muted by its sender: no media is to be expected.
+        muted: bool,
+    },
+    /// A Track is gone.
+    TrackDown {
+        /// Which.
+        track: TrackId,
+    },
+    /// The Conference's own hint of who speaks; our meter has precedence.
+    Speaking {
+        /// Everybody who speaks now, loudest first.
+        participants: Vec<ParticipantId>,
+    },
+    /// The connection is lost; the adapter itself tries to resume and to rejoin, until told to leave.
+    /// `Entered` says that we are back.
+    Lost {
+        /// Why, and whether another attempt can help.
+        fault: Fault,
+    },
+    /// The Conference ended for us: room closed, kicked, or refused for good. Nothing follows.
+    Ended {
+        /// Why.
+        reason: EndReason,
+    },
+}
+
+/// Why a Conference ended.
+#[derive(Clone, PartialEq, Debug)]
+pub enum EndReason {
+    /// The room was closed, or everybody was sent away.
+    RoomClosed,
+    /// We left because we were told to.
+    Left,
+    /// Somebody removed us, or another participant took our identity.
+    Removed,
+    /// We were not let in, or can no longer be: wrong or expired token, unknown room, protocol error.
+    Refused(Fault),
+}
+
+/// How large a Track will be drawn, so that the smallest sufficient simulcast layer is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct LayerWish {
+    /// Width of the tile in pixels.
+    pub width_px: u32,
+    /// Height of the tile in pixels.
+    pub height_px: u32,
+}
+
+/// One Track that is to be received.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Subscription {
+    /// Which.
+    pub track: TrackId,
+    /// For video: the size wanted, or `None` while it is not in the Scene (stay subscribed, but receive nothing). Sound: always `None`.
+    pub layer: Option<LayerWish>,
+}
+
+/// What a Conference is told.
+#[derive(Clone, PartialEq, Debug)]
+pub enum ConferenceCommand {
+    /// Receive exactly these Tracks; the adapter works out what changes.
+    Subscribe(Vec<Subscription>),
+    /// A decoder of this Track needs a keyframe; the adapter throttles.
+    RequestKeyframe(TrackId),
+    /// Leave, and end with `Ended(Left)`.
+    Leave,
+}

@@ -1,0 +1,19 @@
+//! What Roomcast decides, without doing any of it.
+//!
+//! In: orders, conference events, reports of targets, and the time. Out: actions.
+//! Nothing here performs I/O, reads a clock, starts a thread or knows GStreamer, tokio, HTTP or AMQP; Cargo keeps it so.
+//! Every decision maker has the same shape: `handle(input, now)`, then drain `poll_action()`, then sleep until `poll_wake()`.
+
+pub mod clock_model;
+pub mod conference;
+pub mod fault;
+pub mod ids;
+pub mod layout;
+pub mod scene;
+pub mod secret;
+pub mod session;
+pub mod stage;
+pub mod subscription;
+pub mod supervision;
+pub mod target;
+pub mod time;

@@ -1,0 +1,419 @@
+//! Decides what a Session does next.
+//!
+//! In: what happens in the Conference, what our meter hears, what the Targets report, and the time. Out: [`Action`]s.
+//! Pure: no I/O, no clock, no thread. Call [`Session::handle`], then drain [`Session::poll_action`], then sleep until
+//! [`Session::poll_wake`], and then send [`Input::Woken`].
+//!
+//! Promises: every `BeginTake` is followed by exactly one `EndTake`; no Take begins before we are in the room; `Over` comes exactly once and
+//! is the last action; whoever is not known to be in the room, or is left out by [`Caution`], is never subscribed.
+//! It does not retry the Conference (the adapter does) and does not know how media flow.
+
+mod outcome;
+mod picture;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::conference::{ConferenceCommand, ConferenceEvent, Subscription};
+use crate::fault::Fault;
+use crate::ids::{TakeId, TargetId};
+use crate::scene::Scene;
+use crate::stage::{Loudness, People};
+use crate::target::{Target, TargetReport, TargetState};
+use crate::time::SessionTime;
+
+pub use crate::supervision::Caution;
+pub use outcome::{Outcome, WhyOver};
+pub use picture::{CARD_LOST, CARD_NOBODY};
+pub use settings::SessionSettings;
+
+/// What the Session is told.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Input {
+    /// Something happened in the Conference.
+    Conference(ConferenceEvent),
+    /// Our own meter heard this, for everybody whose sound is received; about every 100 ms.
+    Heard(Vec<Loudness>),
+    /// A Target says something about itself.
+    Target {
+        /// Which.
+        id: TargetId,
+        /// What it says.
+        report: TargetReport,
+    },
+    /// End all Takes now, and leave.
+    Stop,
+    /// The time of [`Session::poll_wake`] is reached.
+    Woken,
+}
+
+/// What is to be done. Each is whole: only the newest `Show` and `Tell(Subscribe)` count.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Action {
+    /// Tell the Conference.
+    Tell(ConferenceCommand),
+    /// Show this from its time on.
+    Show(Arc<Scene>),
+    /// Begin a Take with the programme instant `at`.
+    BeginTake {
+        /// Of which Target.
+        target: TargetId,
+        /// Which.
+        take: TakeId,
+        /// Its first programme instant.
+        at: SessionTime,
+    },
+    /// End the running Take; nothing from the programme instant `at` on belongs to it. The Target then reports `Ended`.
+    EndTake {
+        /// Of which Target.
+        target: TargetId,
+        /// The first programme instant after it.
+        at: SessionTime,
+    },
+    /// Nothing more will happen.
+    Over(Outcome),
+}
+
+/// Why the Session wants to be woken; for logs.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Wake {
+    /// Somebody may count as speaking, or no longer.
+    Speaker,
+    /// Nobody but us has been in the room for too long.
+    RoomEmpty,
+    /// We have been outside the Conference for too long.
+    ConferenceGrace,
+    /// The Take is as long as was ordered.
+    Duration,
+    /// The Session is as old as any may become.
+    MaxDuration,
+    /// The last word has arrived; leave.
+    LastWord,
+    /// A Target did not finish in time.
+    TargetDeadline(TargetId),
+    /// The Conference did not let us go in time.
+    LeaveDeadline,
+}
+
+/// Where a Session stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// On the way into the room; no Take yet.
+    Entering,
+    /// Takes are open. This includes a lost connection.
+    Live,
+    /// Takes are ended; Targets finish, and we leave.
+    Ending,
+    /// Done.
+    Over,
+}
+
+/// How we stand to the Conference.
+#[derive(Clone, PartialEq, Debug)]
+enum Connection {
+    /// Not in it: not yet, or lost.
+    Outside { since: SessionTime, fault: Option<Fault> },
+    /// In it; the list of people is being told.
+    Listing,
+    /// In it, and it is known who else is.
+    Inside,
+    /// It ended for us; it says no more.
+    Gone,
+}
+
+/// How far leaving has come, once the Session is ending.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Leaving {
+    /// Told at this time at the latest; until then the last words arrive.
+    At(SessionTime),
+    /// Told; an answer is awaited until this time.
+    Until(SessionTime),
+    /// We are out, or no longer wait.
+    Done,
+}
+
+/// The decision maker of one Session.
+#[derive(Debug)]
+pub struct Session {
+    settings: SessionSettings,
+    actions: VecDeque<Action>,
+    phase: Phase,
+    connection: Connection,
+    people: People,
+    targets: Vec<Target>,
+    /// Since when nobody but us has been in the room.
+    alone_since: Option<SessionTime>,
+    shown: Arc<Scene>,
+    /// What people and Conference were when the Scene was last derived.
+    derived_from: Option<(u64, Connection)>,
+    /// `None` after each entry: a new connection has to be told everything.
+    subscribed: Option<Vec<Subscription>>,
+    leaving: Leaving,
+    outcome: Option<Outcome>,
+    now: SessionTime,
+}
+
+impl Session {
+    /// A Session that is on its way into the room. `now` need not be zero: a replacement worker continues the session time.
+    pub fn new(settings: SessionSettings, now: SessionTime) -> Self {
+        let targets: Vec<Target> = settings.targets.iter().cloned().map(Target::new).collect();
+        let people = People::default();
+        let shown = Arc::new(settings.layout.arrange(&people.stage(&settings.caution), settings.canvas, now));
+        Self {
+            actions: VecDeque::from([Action::Show(shown.clone())]),
+            phase: Phase::Entering,
+            connection: Connection::Outside { since: now, fault: None },
+            people,
+            targets,
+            alone_since: None,
+            shown,
+            derived_from: None,
+            subscribed: None,
+            leaving: Leaving::Done,
+            outcome: None,
+            now,
+            settings,
+        }
+    }
+
+    /// Takes note of something. Time never goes back: an earlier `now` counts as the latest one.
+    pub fn handle(&mut self, input: Input, now: SessionTime) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        let now = now.max(self.now);
+        self.now = now;
+        // What was due before this input is decided before it.
+        self.let_time_pass(now);
+        match input {
+            Input::Conference(event) => self.conference(event, now),
+            Input::Heard(heard) => self.people.metered(&heard, now),
+            Input::Target { id, report } => self.target_reports(&id, report, now),
+            Input::Stop => self.end(Outcome::new(WhyOver::Stopped, None), now, now),
+            Input::Woken => {}
+        }
+        self.let_time_pass(now);
+        self.derive(now);
+    }
+
+    /// The next thing to do, in order.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When to send [`Input::Woken`], and why; `None` once it is over. May be in the past: then at once.
+    pub fn poll_wake(&self) -> Option<(SessionTime, Wake)> {
+        let grace = self.settings.target_grace;
+        let closing = self.targets.iter().filter_map(|t| Some((t.closing_since()? + grace, Wake::TargetDeadline(t.id.clone()))));
+        let own = match self.phase {
+            Phase::Over => return None,
+            Phase::Entering | Phase::Live => [
+                self.people.next_change(self.now).map(|at| (at, Wake::Speaker)),
+                self.room_empty_at().map(|at| (at, Wake::RoomEmpty)),
+                self.conference_grace_at().map(|at| (at, Wake::ConferenceGrace)),
+                self.duration_at().map(|at| (at, Wake::Duration)),
+                Some((self.max_duration_at(), Wake::MaxDuration)),
+            ],
+            Phase::Ending => {
+                let leaving = match self.leaving {
+                    Leaving::At(at) => Some((at, Wake::LastWord)),
+                    Leaving::Until(at) => Some((at, Wake::LeaveDeadline)),
+                    Leaving::Done => None,
+                };
+                [leaving, None, None, None, None]
+            }
+        };
+        own.into_iter().flatten().chain(closing).min()
+    }
+
+    /// Where the Session stands.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// People in the room, without us.
+    pub fn people(&self) -> usize {
+        self.people.count()
+    }
+
+    /// The newest Scene.
+    pub fn scene(&self) -> &Arc<Scene> {
+        &self.shown
+    }
+
+    /// The state of a Target.
+    pub fn target(&self, id: &TargetId) -> Option<&TargetState> {
+        self.targets.iter().find(|target| target.id == *id).map(|target| &target.state)
+    }
+
+    /// Entries in all collections: bounded by who is in the room and how many Targets there are, not by how long the Session runs.
+    pub fn footprint(&self) -> usize {
+        let scene = self.shown.tiles.len() + self.shown.audible.len();
+        let subscribed = self.subscribed.as_ref().map_or(0, Vec::len);
+        self.people.footprint() + self.targets.len() + scene + subscribed + self.actions.len()
+    }
+
+    fn conference(&mut self, event: ConferenceEvent, now: SessionTime) {
+        match event {
+            ConferenceEvent::Entered { title: _ } => self.entered(now),
+            ConferenceEvent::Listed => {
+                // A list that nobody asked for would sweep out people who are there.
+                if self.connection == Connection::Listing {
+                    self.people.listed();
+                    self.connection = Connection::Inside;
+                }
+            }
+            ConferenceEvent::Joined { participant, name } => self.people.joined(participant, name, now),
+            ConferenceEvent::Left { participant } => self.people.left(&participant),
+            ConferenceEvent::TrackUp { track, muted } => self.people.track_up(&track, muted),
+            ConferenceEvent::TrackDown { track } => self.people.track_down(&track),
+            ConferenceEvent::Speaking { participants } => self.people.hinted(&participants, now),
+            ConferenceEvent::Lost { fault } => match &mut self.connection {
+                Connection::Gone => {}
+                // Still outside: the newest reason is the one to tell, but the wait began earlier.
+                Connection::Outside { fault: known, .. } => *known = Some(fault),
+                Connection::Listing | Connection::Inside => {
+                    self.connection = Connection::Outside { since: now, fault: Some(fault) };
+                    self.people.doubt_everybody();
+                }
+            },
+            ConferenceEvent::Ended { reason } => {
+                self.connection = Connection::Gone;
+                self.leaving = Leaving::Done;
+                let outcome = outcome::of_conference(reason, self.phase);
+                self.end(outcome, now, now);
+            }
+        }
+        self.alone_since = match self.people.count() {
+            0 => self.alone_since.or(Some(now)),
+            _ => None,
+        };
+    }
+
+    fn entered(&mut self, now: SessionTime) {
+        if self.connection == Connection::Gone {
+            return;
+        }
+        self.connection = Connection::Listing;
+        self.people.doubt_everybody();
+        self.subscribed = None;
+        if self.phase != Phase::Entering {
+            return;
+        }
+        self.phase = Phase::Live;
+        self.alone_since = None;
+        let take = self.settings.first_take;
+        for target in &mut self.targets {
+            if target.begin(take, now) {
+                self.actions.push_back(Action::BeginTake { target: target.id.clone(), take, at: now });
+            }
+        }
+    }
+
+    fn target_reports(&mut self, id: &TargetId, report: TargetReport, now: SessionTime) {
+        let Some(target) = self.targets.iter_mut().find(|target| target.id == *id) else { return };
+        target.report(report, now);
+        if target.can_go_on() || self.phase == Phase::Ending {
+            return;
+        }
+        if target.end(now) {
+            self.actions.push_back(Action::EndTake { target: id.clone(), at: now });
+        }
+        if !self.targets.iter().any(Target::can_go_on) {
+            let fault = self.targets.iter().find_map(Target::fault).cloned();
+            self.end(Outcome::new(WhyOver::NoTargetLeft, fault), now, now);
+        }
+    }
+
+    /// Everything that happens by itself.
+    fn let_time_pass(&mut self, now: SessionTime) {
+        let due = |at: Option<SessionTime>| at.is_some_and(|at| at <= now);
+        if matches!(self.phase, Phase::Entering | Phase::Live) {
+            self.people.settle(now);
+            if let Some(end) = self.duration_at().filter(|end| *end <= now) {
+                // The mixer is behind real time, so the Take can still be cut exactly, however late the wake-up is.
+                self.end(Outcome::new(WhyOver::DurationReached, None), end, now);
+            } else if self.max_duration_at() <= now {
+                self.end(Outcome::new(WhyOver::MaxDurationReached, None), now, now);
+            } else if due(self.conference_grace_at()) {
+                let outcome = outcome::of_lost_conference(&self.connection, self.settings.conference_grace);
+                self.end(outcome, now, now);
+            } else if due(self.room_empty_at()) {
+                self.end(Outcome::new(WhyOver::RoomEmpty, None), now, now);
+            }
+        }
+        let grace = self.settings.target_grace;
+        for target in &mut self.targets {
+            if target.closing_since().is_some_and(|since| since + grace <= now) {
+                target.give_up(grace, now);
+            }
+        }
+        if self.phase == Phase::Ending {
+            self.go_on_ending(now);
+        }
+    }
+
+    /// Ends all Takes with the programme instant `at`, unless that was done before.
+    fn end(&mut self, outcome: Outcome, at: SessionTime, now: SessionTime) {
+        if matches!(self.phase, Phase::Ending | Phase::Over) {
+            return;
+        }
+        self.phase = Phase::Ending;
+        self.outcome = Some(outcome);
+        for target in &mut self.targets {
+            if target.end(now) {
+                self.actions.push_back(Action::EndTake { target: target.id.clone(), at });
+            }
+        }
+        self.leaving = match self.connection {
+            Connection::Gone => Leaving::Done,
+            // What was said before `at` is still on its way; there is nothing to wait for when we are outside.
+            Connection::Listing | Connection::Inside => Leaving::At(now + self.settings.mixer_delay),
+            Connection::Outside { .. } => Leaving::At(now),
+        };
+    }
+
+    fn go_on_ending(&mut self, now: SessionTime) {
+        if let Leaving::At(at) = self.leaving
+            && at <= now
+        {
+            self.actions.push_back(Action::Tell(ConferenceCommand::Leave));
+            self.leaving = Leaving::Until(now + self.settings.leave_grace);
+        }
+        if let Leaving::Until(at) = self.leaving
+            && at <= now
+        {
+            self.leaving = Leaving::Done;
+        }
+        if self.leaving == Leaving::Done && self.targets.iter().all(|target| target.closing_since().is_none()) {
+            let mut outcome = self.outcome.take().unwrap_or_else(|| Outcome::new(WhyOver::Stopped, None));
+            outcome.fault = outcome.fault.or_else(|| self.targets.iter().find_map(Target::fault).cloned());
+            self.actions.push_back(Action::Over(outcome));
+            self.phase = Phase::Over;
+        }
+    }
+
+    fn room_empty_at(&self) -> Option<SessionTime> {
+        let known = self.connection == Connection::Inside;
+        self.alone_since.filter(|_| known).map(|since| since + self.settings.room_empty_grace)
+    }
+
+    fn conference_grace_at(&self) -> Option<SessionTime> {
+        match self.connection {
+            Connection::Outside { since, .. } => Some(since + self.settings.conference_grace),
+            _ => None,
+        }
+    }
+
+    fn duration_at(&self) -> Option<SessionTime> {
+        let began = self.targets.iter().filter_map(Target::take_from).min()?;
+        Some(began + self.settings.duration?)
+    }
+
+    fn max_duration_at(&self) -> SessionTime {
+        SessionTime::ZERO + self.settings.max_duration
+    }
+}

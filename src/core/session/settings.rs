@@ -1,0 +1,57 @@
+//! What a Session is to do, and how long it waits for what.
+
+use std::time::Duration;
+
+use crate::ids::{TakeId, TargetId};
+use crate::layout::Layout;
+use crate::scene::CanvasSize;
+use crate::supervision::Caution;
+
+/// What a Session is to do. [`SessionSettings::new`] gives the defaults of everything that need not be said.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SessionSettings {
+    /// Who stands where.
+    pub layout: Layout,
+    /// Size of the programme.
+    pub canvas: CanvasSize,
+    /// What is to be delivered. With none the Session only watches, until something else ends it.
+    pub targets: Vec<TargetId>,
+    /// The Take to begin with: above 1 for a worker that goes on after another one.
+    pub first_take: TakeId,
+    /// End by itself when this worker's Take is this long. For a worker that goes on after another one: what is left.
+    pub duration: Option<Duration>,
+    /// End by itself at this session time, whatever happens (12 h).
+    pub max_duration: Duration,
+    /// End when nobody but us has been in the room for this long (60 s).
+    pub room_empty_grace: Duration,
+    /// Give up when we have been outside the Conference for this long, at the beginning or in the middle (60 s).
+    pub conference_grace: Duration,
+    /// After the end of a Take stay for this long, so that the last word arrives; the mixer's delay (500 ms).
+    pub mixer_delay: Duration,
+    /// Wait this long for a Target to close its Take (60 s).
+    pub target_grace: Duration,
+    /// Wait this long for the Conference to let us go (2 s).
+    pub leave_grace: Duration,
+    /// What must be left out after earlier workers died.
+    pub caution: Caution,
+}
+
+impl SessionSettings {
+    /// The defaults for these necessities.
+    pub fn new(layout: Layout, canvas: CanvasSize, targets: Vec<TargetId>) -> Self {
+        Self {
+            layout,
+            canvas,
+            targets,
+            first_take: TakeId(1),
+            duration: None,
+            max_duration: Duration::from_secs(12 * 3600),
+            room_empty_grace: Duration::from_secs(60),
+            conference_grace: Duration::from_secs(60),
+            mixer_delay: Duration::from_millis(500),
+            target_grace: Duration::from_secs(60),
+            leave_grace: Duration::from_secs(2),
+            caution: Caution::None,
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Who should be seen and heard now.
+//!
+//! In: what the Conference says about people and Tracks, and how loud they are. Out: a [`Stage`], the people and shared screens in order
+//! of importance. [`People`] remembers and decides; [`Stage`] is the value that [`crate::layout`] places on a canvas. Pure: the time comes
+//! in as a parameter. It knows nothing of geometry, subscriptions or Targets.
+
+mod floor;
+mod people;
+#[cfg(test)]
+mod tests;
+mod voice;
+
+use crate::ids::{ParticipantId, TrackId};
+use crate::secret::Pii;
+
+pub use floor::{HOLD, INTERRUPT_AFTER, INTERRUPT_LOUDER_DB};
+pub use people::People;
+pub use voice::{ATTACK, LOUD_DBFS, METER_TRUST, QUIET_DBFS, RELEASE};
+
+/// How loud one Participant was in the last stretch that our own meter measured (about 100 ms).
+#[derive(Clone, PartialEq, Debug)]
+pub struct Loudness {
+    /// Who.
+    pub participant: ParticipantId,
+    /// Root mean square of all their sound, in decibels below full scale: 0 is the loudest possible, silence is very negative
+    /// (minus infinity is fine; not a number counts as silence).
+    pub dbfs: f32,
+}
+
+/// What a seat is for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Part {
+    /// A screen that a Participant shares.
+    Screen,
+    /// The Participant: their camera, or a placeholder with their name.
+    Person,
+}
+
+/// One person or one shared screen that wants a tile.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Seat {
+    /// Whose seat.
+    pub participant: ParticipantId,
+    /// What they are called.
+    pub name: Pii,
+    /// The person or their screen.
+    pub part: Part,
+    /// The Track to show; `None` is a placeholder: no camera, or one that may not be decoded.
+    pub video: Option<TrackId>,
+    /// Microphone muted or absent. Always false for a screen, whose label says nothing about a microphone.
+    pub muted: bool,
+    /// Speaks now. Always false for a screen.
+    pub speaking: bool,
+    /// Order of arrival: of the person, or of the shared screen. Never changes while they stay, also across a lost connection.
+    pub arrival: u64,
+}
+
+/// Everybody who wants to be seen, most important first: screens (newest first), who has the floor, who began to speak last, who came first.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Stage {
+    /// The seats, most important first.
+    pub seats: Vec<Seat>,
+    /// The Tracks that are heard.
+    pub audible: Vec<TrackId>,
+}

@@ -1,0 +1,21 @@
+//! The only module that creates GStreamer elements.
+//!
+//! In: templates from `pipelines/`, and settings as typed values. Out: small whole graphs, each with one owner, that turn encoded frames into
+//! pictures or pictures and samples into packets. Streaming threads only hand over what they made; they never wait and never decide.
+//! User data never becomes launch text. A graph is thrown away and made again, never operated on while it runs.
+
+mod decoder;
+mod encoder;
+mod film;
+mod template;
+
+pub use decoder::{Decoded, DecoderGraph, DecoderOutput};
+pub use encoder::{EncodedPacket, SoundEncoder, VideoEncoder, VideoSettings};
+pub use film::{FilmReader, FilmStream, FilmTime};
+pub(crate) use template::lower_this_thread;
+pub use template::{Graph, GraphError, GraphFault, Template, check_all};
+
+/// Every template that a Session may need; checked at start.
+pub fn templates() -> Vec<Template> {
+    decoder::TEMPLATES.into_iter().chain(encoder::TEMPLATES).collect()
+}

@@ -1,0 +1,47 @@
+//! Where a frame's capture time comes from.
+//!
+//! In: RTP times, arrivals and sender reports. Out: capture times on the session clock. Runs on the reception thread, once a frame.
+
+use recorder_core::ids::TrackId;
+use recorder_core::time::SessionTime;
+
+/// The model of the senders' clocks, as reception needs it.
+pub trait CaptureTimes: Send {
+    /// A frame arrived; when was it captured? `rtp_time` counts in `clock_hz`, extended to 64 bits, continuous within `stream`.
+    fn arrived(&mut self, track: &TrackId, stream: u32, clock_hz: u32, rtp_time: u64, arrival: SessionTime) -> SessionTime;
+
+    /// A sender report (RFC 3550 §6.4.1) arrived: at `ntp_ns` of the sender's own clock (since 1970) its RTP time was `rtp_time`, extended
+    /// like that of the frames.
+    fn sender_report(&mut self, track: &TrackId, stream: u32, clock_hz: u32, ntp_ns: i64, rtp_time: u64, arrival: SessionTime);
+
+    /// The Track is gone for good.
+    fn forget(&mut self, track: &TrackId);
+}
+
+/// Takes the arrival for the capture: right up to the network's jitter. For tests and tools that need no lip sync.
+#[derive(Default, Debug)]
+pub struct ArrivalIsCapture;
+
+impl CaptureTimes for ArrivalIsCapture {
+    fn arrived(&mut self, _: &TrackId, _: u32, _: u32, _: u64, arrival: SessionTime) -> SessionTime {
+        arrival
+    }
+
+    fn sender_report(&mut self, _: &TrackId, _: u32, _: u32, _: i64, _: u64, _: SessionTime) {}
+
+    fn forget(&mut self, _: &TrackId) {}
+}
+
+impl CaptureTimes for recorder_core::clock_model::ClockModel {
+    fn arrived(&mut self, track: &TrackId, stream: u32, clock_hz: u32, rtp_time: u64, arrival: SessionTime) -> SessionTime {
+        self.arrived(track, stream, clock_hz, rtp_time, arrival)
+    }
+
+    fn sender_report(&mut self, track: &TrackId, stream: u32, clock_hz: u32, ntp_ns: i64, rtp_time: u64, arrival: SessionTime) {
+        self.sender_report(track, stream, clock_hz, ntp_ns, rtp_time, arrival);
+    }
+
+    fn forget(&mut self, track: &TrackId) {
+        self.forget(track);
+    }
+}

@@ -1,0 +1,21 @@
+//! Roomcast: joins a conference as a participant, mixes everyone into one Programme, and delivers it.
+//! The modules stand in the order in which a frame passes them; `docs/ARCHITECTURE.md` walks through.
+
+pub mod clock;
+pub(crate) mod span;
+pub mod config;
+pub mod media;
+
+pub mod conference;
+pub mod decode;
+pub mod graph;
+pub mod ingest;
+pub mod livekit;
+pub mod mixer;
+pub mod programme;
+pub mod target;
+pub mod storage;
+
+pub mod rehearsal;
+pub mod command;
+pub mod service;

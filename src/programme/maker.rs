@@ -1,0 +1,270 @@
+//! Makes the Programme: starts the picture and the sound thread, and speaks to both.
+//!
+//! In: received media, Scenes, the instants at which to begin and to end. Out: packets in the ring, and [`ProgrammeEvent`]s.
+//! The handle belongs to the worker's task; nothing here blocks it. The threads end when the handle is dropped.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use recorder_core::fault::{Blame, Fault, Retry, Scope};
+use recorder_core::ids::{ParticipantId, TrackId};
+use recorder_core::scene::{CanvasSize, Scene};
+use recorder_core::time::SessionTime;
+use tokio::sync::mpsc;
+
+use super::assemble::Assembler;
+use super::grid::Grid;
+use super::ring::Ring;
+use super::{pictures, sound};
+use crate::clock::SessionClock;
+use crate::graph::{self, GraphError};
+use crate::media::MediaSource;
+use crate::mixer::video::VideoMixerError;
+use crate::span::carried;
+
+/// Size, rate, quality and delay of a Programme.
+#[derive(Clone, Copy, Debug)]
+pub struct ProgrammeSettings {
+    /// Size of the canvas.
+    pub canvas: CanvasSize,
+    /// Pictures a second.
+    pub fps: u32,
+    /// H.264 rate, kbit/s.
+    pub video_kbps: u32,
+    /// AAC rate, kbit/s.
+    pub sound_kbps: u32,
+    /// What is made at time T shows the instant T − delay.
+    pub delay: Duration,
+}
+
+/// What the threads tell the Session.
+#[derive(Debug)]
+pub enum ProgrammeEvent {
+    /// A decoder waits for a keyframe of this Track.
+    KeyframeWanted(TrackId),
+    /// How loud each person is, in dBov; ten times a second.
+    Levels(Vec<(ParticipantId, f32)>),
+    /// The Tracks whose decoders run, whenever that changes.
+    Decoding(Vec<TrackId>),
+    /// Every packet up to the end is in the ring, and the ring is closed.
+    Ended,
+    /// The Programme cannot go on.
+    Failed(Fault),
+}
+
+/// Why no Programme can be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgrammeError {
+    /// The machine lacks elements.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The canvas or the fonts.
+    #[error(transparent)]
+    Mixer(#[from] VideoMixerError),
+    /// The machine refuses a thread.
+    #[error("the machine refuses another thread")]
+    Thread(#[source] std::io::Error),
+}
+
+/// What a thread is told.
+pub(super) enum ThreadOrder {
+    Show(Arc<Scene>),
+    Begin(Grid, Assembler),
+    End(SessionTime),
+}
+
+/// Numbers that the threads count up; read for the status.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Pictures handed to the encoder.
+    pub pictures: AtomicU64,
+    /// Of these, repeated because the machine was too slow.
+    pub repeated: AtomicU64,
+    /// How far the newest encoded picture is behind its time now, in nanoseconds: the picture thread's own lateness, and what waits for the encoder.
+    pub lag_ns: AtomicU64,
+    /// Source pictures that were received and decoded but never shown, because a newer one was due.
+    pub skipped: AtomicU64,
+    /// Sound blocks whose mixing was late.
+    pub late_sound: AtomicU64,
+}
+
+/// A Programme in the making.
+pub struct Programme {
+    settings: ProgrammeSettings,
+    ring: Ring,
+    pictures: Sender<ThreadOrder>,
+    sound: Sender<ThreadOrder>,
+    events: mpsc::Sender<ProgrammeEvent>,
+    counts: Arc<Counts>,
+    assembler: OnceLock<Assembler>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Programme {
+    /// Starts both threads; nothing is made before [`Programme::begin`].
+    ///
+    /// # Errors
+    /// No more threads. A canvas, fonts or elements that cannot be used are told by [`ProgrammeEvent::Failed`].
+    pub fn start(
+        settings: ProgrammeSettings,
+        clock: SessionClock,
+        media: MediaSource,
+        ring: Ring,
+    ) -> Result<(Self, mpsc::Receiver<ProgrammeEvent>), ProgrammeError> {
+        let (events, receiver) = mpsc::channel(256);
+        let counts = Arc::new(Counts::default());
+        let (pictures, picture_orders) = channel();
+        let (sound, sound_orders) = channel();
+        let thread = |name: &str| std::thread::Builder::new().name(name.into());
+        // Fonts and GStreamer are loaded on the thread that needs them, while the worker is on its way into the room.
+        let (to, counted) = (events.clone(), counts.clone());
+        let picture_thread = thread("pictures").spawn(carried(move || {
+            guarded("pictures", &to.clone(), || {
+                let started = graph::check_all(&graph::templates()).map_err(ProgrammeError::from).and_then(|()| {
+                    pictures::PictureThread::new(settings, clock, media.video, picture_orders, to.clone(), counted)
+                });
+                match started {
+                    Ok(thread) => thread.run(),
+                    Err(error) => report_failure(&to, start_fault(&error)),
+                }
+            });
+        }));
+        let (to, counted) = (events.clone(), counts.clone());
+        let sound_thread = thread("sound").spawn(carried(move || {
+            guarded("sound", &to.clone(), || {
+                sound::SoundThread::new(settings, clock, media.sound, sound_orders, to, counted).run();
+            });
+        }));
+        let threads = vec![picture_thread.map_err(ProgrammeError::Thread)?, sound_thread.map_err(ProgrammeError::Thread)?];
+        let programme = Self { settings, ring, pictures, sound, events, counts, assembler: OnceLock::new(), threads };
+        Ok((programme, receiver))
+    }
+
+    /// A whole Scene, true from `scene.from` on.
+    pub fn show(&self, scene: &Arc<Scene>) {
+        self.order(|| ThreadOrder::Show(scene.clone()));
+    }
+
+    /// Begins with a picture and a sample at exactly `at`, once; a second call changes nothing.
+    pub fn begin(&self, at: SessionTime) {
+        let grid = Grid { canvas: self.settings.canvas, fps: self.settings.fps, first: at };
+        let mut began = false;
+        let assembler = self.assembler.get_or_init(|| {
+            began = true;
+            let events = self.events.clone();
+            Assembler::new(self.ring.clone(), grid, move || {
+                // The receiver may be gone, then nobody waits for the end.
+                let _ = events.try_send(ProgrammeEvent::Ended);
+            })
+        });
+        if began {
+            self.order(|| ThreadOrder::Begin(grid, assembler.clone()));
+        }
+    }
+
+    /// Ends with the last picture before `at`; [`ProgrammeEvent::Ended`] follows when everything is in the ring, about one delay later.
+    pub fn end(&self, at: SessionTime) {
+        self.order(|| ThreadOrder::End(at));
+    }
+
+    /// Numbers for the status.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Bytes that the encoders have made.
+    pub fn encoded_bytes(&self) -> u64 {
+        self.assembler.get().map_or(0, |a| a.made().1)
+    }
+
+    /// How far the pictures are behind their time.
+    pub fn encoder_lag(&self) -> Duration {
+        Duration::from_nanos(self.counts.lag_ns.load(Ordering::Relaxed))
+    }
+
+    /// Ends both threads and waits for them; what is not yet encoded is lost.
+    pub fn stop(self) {
+        let Self { pictures, sound, threads, .. } = self;
+        drop((pictures, sound));
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a programme thread panicked");
+            }
+        }
+    }
+
+    fn order(&self, order: impl Fn() -> ThreadOrder) {
+        // A thread that has ended has reported why.
+        let _ = self.pictures.send(order());
+        let _ = self.sound.send(order());
+    }
+}
+
+/// Runs a thread to its end. One that panics is told like one that failed: a Session without pictures or sound must not look alive.
+fn guarded(name: &'static str, events: &mpsc::Sender<ProgrammeEvent>, run: impl FnOnce()) {
+    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err() {
+        report_failure(events, encoder_fault(&GraphError::Flow(name)));
+    }
+}
+
+/// Tells the last thing that a thread has to say. It may wait for a place among the events, because losing it would leave a Session that
+/// records nothing.
+pub(super) fn report_failure(events: &mpsc::Sender<ProgrammeEvent>, fault: Fault) {
+    // Nobody listens any more: then nobody waits for it either.
+    let _ = events.blocking_send(ProgrammeEvent::Failed(fault));
+}
+
+/// The Fault of a machine that lacks what the programme needs: another worker would not do better.
+fn start_fault(error: &dyn std::error::Error) -> Fault {
+    let mut sentence = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        sentence = format!("{sentence}: {source}");
+        cause = source.source();
+    }
+    Fault {
+        scope: Scope::Session,
+        blame: Blame::Operator,
+        retry: Retry::Never,
+        sentence: format!("No programme can be made: {sentence}."),
+    }
+}
+
+/// The Fault of an encoder that broke: a defect of ours or of the machine; a new worker may do better.
+pub(super) fn encoder_fault(error: &GraphError) -> Fault {
+    if let GraphError::Init(_) | GraphError::Missing(_) = error {
+        return start_fault(error);
+    }
+    Fault {
+        scope: Scope::Process,
+        blame: Blame::Us,
+        retry: Retry::After(Duration::ZERO),
+        sentence: format!("The programme cannot be encoded: {error}."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_panics_is_told() {
+        let (events, mut heard) = mpsc::channel(1);
+        guarded("pictures", &events, || panic!("a defect"));
+        let Ok(ProgrammeEvent::Failed(fault)) = heard.try_recv() else { panic!("nothing was told") };
+        assert_eq!((fault.scope, fault.retry), (Scope::Process, Retry::After(Duration::ZERO)));
+        guarded("pictures", &events, || ());
+        assert!(heard.try_recv().is_err());
+    }
+
+    #[test]
+    fn missing_elements_are_named_and_no_other_worker_is_tried() {
+        let fault = encoder_fault(&GraphError::Missing(vec!["x264enc"]));
+        assert_eq!((fault.blame, fault.retry), (Blame::Operator, Retry::Never));
+        assert_eq!(fault.sentence, "No programme can be made: GStreamer elements are missing: x264enc.");
+        assert_eq!(encoder_fault(&GraphError::Flow("encode-h264")).retry, Retry::After(Duration::ZERO));
+    }
+}

@@ -1,0 +1,10 @@
+//! The Programme: two ticking threads that call the mixer and feed the encoders, and the ring that all Targets read.
+
+pub mod assemble;
+pub mod grid;
+mod intake;
+pub mod maker;
+pub mod packet;
+pub mod pictures;
+pub mod ring;
+pub mod sound;

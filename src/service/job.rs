@@ -1,0 +1,193 @@
+//! What the supervisor and a worker say to each other. Travels as length-prefixed JSON over a private socket pair only.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use recorder_core::fault::Fault;
+use recorder_core::ids::{SessionId, TakeId, TargetId, TrackId};
+use recorder_core::secret::Secret;
+pub use recorder_core::supervision::Caution;
+use recorder_core::time::SessionTime;
+use serde::{Deserialize, Serialize};
+
+/// Everything that a worker needs to run one Session, or to go on with it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Job {
+    /// The Session.
+    pub session: SessionId,
+    /// CLOCK_MONOTONIC at session time zero, in nanoseconds.
+    pub epoch_ns: u64,
+    /// Where the room is.
+    pub conference: ConferenceJob,
+    /// The layout's text (TOML), already parsed once by the supervisor, so it is valid.
+    pub layout: String,
+    /// Size and rate of the programme.
+    pub rendition: Rendition,
+    /// How long the mixer waits for late media.
+    pub mixer_delay: Duration,
+    /// What is to be delivered.
+    pub targets: Vec<TargetJob>,
+    /// End the Session by itself when this worker's Take is this long (for one that goes on after another: what is left).
+    pub duration: Option<Duration>,
+    /// End when nobody but us has been in the room for this long.
+    pub room_empty_grace: Duration,
+    /// Give up when the Conference has been lost for this long.
+    pub conference_grace: Duration,
+    /// End whatever happens at this session time.
+    pub max_duration: Duration,
+    /// The Take to begin with: above 1 for a worker that goes on after another one.
+    pub first_take: TakeId,
+    /// How much to attempt after earlier workers died.
+    pub caution: Caution,
+}
+
+/// Size, rate and quality of one encoding of the Programme.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rendition {
+    /// Width in pixels, even.
+    pub width_px: u32,
+    /// Height in pixels, even.
+    pub height_px: u32,
+    /// Pictures a second.
+    pub fps: u32,
+    /// H.264 average and maximum rate, kbit/s.
+    pub video_kbps: u32,
+    /// AAC rate, kbit/s.
+    pub sound_kbps: u32,
+}
+
+/// How to join.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ConferenceJob {
+    /// A LiveKit room.
+    LiveKit {
+        /// `ws://`, `wss://`, `http://` or `https://` address of the server.
+        url: String,
+        /// Access token for the room.
+        #[serde(with = "recorder_core::secret::over_private_socket")]
+        token: Secret,
+    },
+    /// The simulated meeting: an actor process on this machine sends it.
+    Rehearsal {
+        /// Path of the actor's private Unix socket.
+        socket: PathBuf,
+    },
+}
+
+/// One delivery.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum TargetJob {
+    /// A recording in the spool.
+    Recording {
+        /// Its name within the Session.
+        id: TargetId,
+        /// Folder of this Session in the spool; exists, and may hold what earlier workers wrote.
+        folder: PathBuf,
+    },
+}
+
+/// Supervisor to worker. Never blocks, never lost.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "snake_case")]
+pub enum ToWorker {
+    /// The first message.
+    Job(Box<Job>),
+    /// End all Takes now, with the last word, and leave.
+    Stop,
+    /// The answer to [`FromWorker::NeedToken`].
+    Token {
+        /// A fresh access token, or `None` when there is none to be had.
+        #[serde(with = "optional_secret")]
+        token: Option<Secret>,
+    },
+}
+
+/// Worker to supervisor.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "snake_case")]
+pub enum FromWorker {
+    /// In the room.
+    Joined {
+        /// When.
+        at: SessionTime,
+    },
+    /// A Take began: its first programme instant.
+    TakeBegan {
+        /// Of which Target.
+        target: TargetId,
+        /// Which.
+        take: TakeId,
+        /// First programme instant.
+        at: SessionTime,
+    },
+    /// What is synced to disk.
+    Written {
+        /// Of which Target.
+        target: TargetId,
+        /// Everything before this programme instant is safe.
+        until: SessionTime,
+        /// Bytes of the file.
+        bytes: u64,
+    },
+    /// Once a second; may be dropped.
+    Status(Status),
+    /// A rejoin needs a new token.
+    NeedToken,
+    /// The Tracks whose decoders run now; kept for [`Caution::Without`].
+    Decoding {
+        /// Newest last.
+        tracks: Vec<TrackId>,
+    },
+    /// Something to tell the moderator.
+    Fault(Fault),
+    /// The last message: all Takes are ended and synced, the room is left.
+    Ended {
+        /// Why, in one sentence.
+        reason: String,
+        /// Set when the Session failed.
+        fault: Option<Fault>,
+    },
+}
+
+/// How it goes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Session time of this status.
+    pub at: SessionTime,
+    /// People in the room, without us.
+    pub people: u32,
+    /// Tiles in the Scene.
+    pub tiles: u32,
+    /// Programme pictures made since the start.
+    pub pictures: u64,
+    /// Of these, repeated because the machine was too slow.
+    pub repeated: u64,
+    /// Pictures a second in the last second. A rate that is no number (JSON has none) arrives as zero.
+    #[serde(deserialize_with = "number_or_zero")]
+    pub fps: f32,
+    /// How far the encoder is behind the mixer.
+    pub encoder_lag: Duration,
+    /// Received frames that were dropped before decoding.
+    pub dropped: u64,
+    /// Encoder output bytes since the start.
+    pub encoded_bytes: u64,
+}
+
+fn number_or_zero<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+    Ok(Option::<f32>::deserialize(deserializer)?.unwrap_or(0.0))
+}
+
+mod optional_secret {
+    use recorder_core::secret::Secret;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+        secret.as_ref().map(Secret::expose).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+        Ok(Option::<String>::deserialize(deserializer)?.map(Secret::new))
+    }
+}

@@ -1,0 +1,412 @@
+//! Runs one Session: keeps a worker at work until the Session ends.
+//!
+//! In: a [`SessionOrder`], wishes to stop, and what the worker says. Out: an [`Outcome`]; the recording then lies in the spool folder.
+//! One tokio task. What to do about deaths is decided by [`recorder_core::supervision`]; here it is carried out.
+//! Refuses to touch media: it never initialises GStreamer, and survives whatever a decoder does to a worker.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use recorder_core::fault::{Blame, Fault, Retry, Scope};
+use recorder_core::ids::{TakeId, TargetId};
+use recorder_core::supervision::{Action, Caution, Death, Input, Supervision};
+use recorder_core::time::SessionTime;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::Instrument as _;
+
+use super::job::{ConferenceJob, FromWorker, Job, Status, TargetJob, ToWorker};
+use super::link::{LinkError, SupervisorLink};
+pub use super::order::{Clock, Outcome, Patience, Room, SessionOrder, Snapshot, Tokens, View};
+use super::process::{Exit, Launcher, Running};
+use super::usage::{PeakMemory, own_cpu};
+
+/// Name of the one Target that a command line gives.
+const RECORDING: &str = "recording";
+
+/// Runs the Session to its end. `stops` carries wishes to stop: the first ends it cleanly, the second at once.
+pub async fn run(
+    order: SessionOrder,
+    launcher: &mut dyn Launcher,
+    stops: mpsc::Receiver<()>,
+    view: &mut dyn View,
+    clock: Clock,
+    patience: Patience,
+) -> Outcome {
+    let own_cpu_before = own_cpu();
+    let span = tracing::info_span!("session", session.id = %order.session);
+    let session = Session {
+        order,
+        clock,
+        patience,
+        view,
+        supervision: Supervision::new(),
+        stop_asked: false,
+        wishes: 0,
+        outcome: Outcome::default(),
+        pictures_before: Status::default(),
+        recorded_before: Duration::ZERO,
+        take: None,
+        takes: 0,
+        memory: PeakMemory::default(),
+    };
+    let mut outcome = session.run(launcher, stops).instrument(span).await;
+    outcome.cpu += own_cpu().saturating_sub(own_cpu_before);
+    outcome
+}
+
+struct Session<'a> {
+    order: SessionOrder,
+    clock: Clock,
+    patience: Patience,
+    view: &'a mut dyn View,
+    supervision: Supervision,
+    stop_asked: bool,
+    /// Wishes to stop that somebody has had.
+    wishes: u32,
+    outcome: Outcome,
+    /// Sums of the workers before this one.
+    pictures_before: Status,
+    /// Length of the Takes before the running one, as far as they are safe.
+    recorded_before: Duration,
+    /// The newest Take: its first programme instant, and the one before which everything is safe.
+    take: Option<(SessionTime, SessionTime)>,
+    /// Takes that have begun.
+    takes: u32,
+    memory: PeakMemory,
+}
+
+/// The worker that runs now.
+struct Worker {
+    link: SupervisorLink,
+    process: Running,
+    heard: Instant,
+    /// It must be gone by then, or is killed; once killed, or it is no longer waited for.
+    leave_by: Option<Instant>,
+    killed: bool,
+    stuck: bool,
+    /// Its last message: the reason and the fault.
+    last_word: Option<(String, Option<Fault>)>,
+    socket_ended: bool,
+    exit: Option<Exit>,
+}
+
+/// What woke the task.
+enum Event {
+    Said(Result<Option<FromWorker>, LinkError>),
+    Exited(Exit),
+    StopWanted,
+    Tick,
+}
+
+impl Worker {
+    async fn event(worker: &mut Option<Self>) -> Event {
+        let Some(worker) = worker else { return std::future::pending().await };
+        tokio::select! {
+            said = worker.link.incoming.next(), if !worker.socket_ended => Event::Said(said),
+            exit = &mut worker.process.exited, if worker.exit.is_none() => {
+                Event::Exited(exit.unwrap_or(Exit { how: Death::Exit(-1), cpu: Duration::ZERO }))
+            }
+            else => std::future::pending().await,
+        }
+    }
+
+    fn leave_within(&mut self, time: Duration) {
+        self.leave_by.get_or_insert_with(|| Instant::now() + time);
+    }
+}
+
+impl Session<'_> {
+    async fn run(mut self, launcher: &mut dyn Launcher, mut stops: mpsc::Receiver<()>) -> Outcome {
+        let mut worker: Option<Worker> = None;
+        let mut tick = interval(self.patience.tick);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stops_open = true;
+        loop {
+            while let Some(action) = self.supervision.poll_action() {
+                if let Action::Finish { fault } = action {
+                    return self.finish(fault);
+                }
+                self.act(action, launcher, &mut worker);
+            }
+            let event = tokio::select! {
+                // In this order: a supervisor that stood still itself hears what its worker said meanwhile before it judges its silence.
+                biased;
+                event = Worker::event(&mut worker) => event,
+                wish = stops.recv(), if stops_open => match wish {
+                    Some(()) => Event::StopWanted,
+                    None => { stops_open = false; continue }
+                },
+                _ = tick.tick() => Event::Tick,
+            };
+            match event {
+                Event::Said(said) => {
+                    if let Some(worker) = &mut worker {
+                        self.said(worker, said);
+                    }
+                }
+                Event::Exited(exit) => {
+                    if let Some(worker) = &mut worker {
+                        self.outcome.cpu += exit.cpu;
+                        worker.exit = Some(exit);
+                        // What it still said is in the socket, and ends with it.
+                        worker.leave_within(self.patience.exit);
+                    }
+                }
+                Event::StopWanted if self.wishes > 0 => {
+                    if let Some(worker) = &worker {
+                        (worker.process.signal)(Signal::SIGKILL);
+                    }
+                    self.outcome.at_once = true;
+                    return self.finish(None);
+                }
+                Event::StopWanted => {
+                    self.wishes += 1;
+                    self.stop("stop wanted");
+                }
+                Event::Tick => self.tick(&mut worker),
+            }
+            if worker.as_ref().is_some_and(|w| w.exit.is_some() && w.socket_ended)
+                && let Some(worker) = worker.take()
+            {
+                self.gone(worker);
+            }
+        }
+    }
+
+    fn stop(&mut self, why: &str) {
+        if !self.stop_asked {
+            self.stop_asked = true;
+            tracing::info!(why, "ending the Session");
+            self.supervision.handle(Input::Stop, (self.clock)());
+        }
+    }
+
+    fn act(&mut self, action: Action, launcher: &mut dyn Launcher, worker: &mut Option<Worker>) {
+        match action {
+            Action::Start { caution, attempt } => {
+                self.outcome.workers = attempt;
+                let input = match self.start(caution, attempt, launcher) {
+                    Ok(started) => {
+                        *worker = Some(started);
+                        Input::WorkerStarted
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "a worker cannot be started");
+                        Input::WorkerDied { how: Death::NotStarted }
+                    }
+                };
+                self.supervision.handle(input, (self.clock)());
+            }
+            Action::Tell(fault) => self.view.tell(&fault),
+            Action::TellStop => {
+                if let Some(worker) = worker {
+                    tell(worker, ToWorker::Stop);
+                }
+            }
+            Action::Kill => {
+                if let Some(worker) = worker {
+                    (worker.process.signal)(Signal::SIGKILL);
+                }
+            }
+            Action::Finish { .. } => {}
+        }
+    }
+
+    fn start(&mut self, caution: Caution, attempt: u32, launcher: &mut dyn Launcher) -> Result<Worker, LinkError> {
+        let conference = match &mut self.order.room {
+            Room::LiveKit { url, token, tokens } => {
+                // The token of the first worker may be too old for a later one.
+                if attempt > 1
+                    && let Some(fresh) = tokens.fresh()
+                {
+                    *token = fresh;
+                }
+                ConferenceJob::LiveKit { url: url.clone(), token: token.clone() }
+            }
+            Room::Rehearsal { socket } => ConferenceJob::Rehearsal { socket: socket.clone() },
+        };
+        let recorded = self.recorded();
+        let job = Job {
+            session: self.order.session.clone(),
+            epoch_ns: self.order.epoch_ns,
+            conference,
+            layout: self.order.layout.clone(),
+            rendition: self.order.rendition.clone(),
+            mixer_delay: self.order.mixer_delay,
+            targets: vec![TargetJob::Recording { id: TargetId::new(RECORDING), folder: self.order.folder.clone() }],
+            // What earlier workers recorded counts.
+            duration: self.order.duration.map(|wanted| wanted.saturating_sub(recorded)),
+            room_empty_grace: self.order.room_empty_grace,
+            conference_grace: self.order.conference_grace,
+            max_duration: self.order.max_duration,
+            first_take: TakeId(self.takes + 1),
+            caution: caution.clone(),
+        };
+        let process = launcher.launch()?;
+        let link = SupervisorLink::open(process.socket.try_clone()?)?;
+        link.outgoing.send(ToWorker::Job(Box::new(job)))?;
+        tracing::info!(attempt, pid = process.pid, "worker started");
+        Ok(Worker {
+            link,
+            process,
+            heard: Instant::now(),
+            leave_by: None,
+            killed: false,
+            stuck: false,
+            last_word: None,
+            socket_ended: false,
+            exit: None,
+        })
+    }
+
+    fn said(&mut self, worker: &mut Worker, said: Result<Option<FromWorker>, LinkError>) {
+        let message = match said {
+            Ok(Some(message)) => message,
+            Ok(None) => {
+                worker.socket_ended = true;
+                worker.leave_within(self.patience.exit);
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the worker cannot be understood any more");
+                worker.socket_ended = true;
+                (worker.process.signal)(Signal::SIGKILL);
+                return;
+            }
+        };
+        worker.heard = Instant::now();
+        match message {
+            FromWorker::Joined { at } => tracing::info!(%at, "joined"),
+            FromWorker::TakeBegan { target, take, at } => {
+                tracing::info!(target.id = %target, take = take.0, %at, "recording");
+                self.recorded_before = self.recorded();
+                self.take = Some((at, at));
+                self.takes = self.takes.max(take.0);
+                self.outcome.last.recording = true;
+            }
+            FromWorker::Written { until, bytes, .. } => {
+                tracing::debug!(%until, bytes, "written");
+                if let Some((_, safe)) = &mut self.take {
+                    *safe = until.max(*safe);
+                }
+                self.outcome.last.bytes = bytes;
+            }
+            FromWorker::Status(status) => self.outcome.last.status = added(&self.pictures_before, status),
+            FromWorker::NeedToken => {
+                let token = match &mut self.order.room {
+                    Room::LiveKit { tokens, .. } => tokens.fresh(),
+                    Room::Rehearsal { .. } => None,
+                };
+                tell(worker, ToWorker::Token { token });
+            }
+            FromWorker::Decoding { tracks } => self.supervision.handle(Input::WorkerDecodes(tracks), (self.clock)()),
+            FromWorker::Fault(fault) => self.view.tell(&fault),
+            FromWorker::Ended { reason, fault } => {
+                worker.last_word = Some((reason, fault));
+                worker.leave_within(self.patience.exit);
+            }
+        }
+    }
+
+    fn tick(&mut self, worker: &mut Option<Worker>) {
+        // Taken first: what the watcher takes is not the worker's silence.
+        let looked = Instant::now();
+        let now = (self.clock)();
+        self.outcome.last.elapsed = now.since(SessionTime::ZERO);
+        self.view.progress(&self.outcome.last);
+        self.memory.sample(std::iter::once(std::process::id()).chain(worker.as_ref().and_then(|w| w.process.pid)));
+        if self.outcome.last.elapsed >= self.order.max_duration {
+            self.stop("the longest duration is reached");
+        }
+        if self.supervision.poll_wake().is_some_and(|wake| now >= wake) {
+            self.supervision.handle(Input::Woken, now);
+        }
+        let Some(worker) = worker else { return };
+        if worker.leave_by.is_some_and(|by| Instant::now() >= by) {
+            // With the process gone nothing more can come; a descriptor that somebody else holds must not keep us.
+            worker.socket_ended = true;
+            if worker.killed {
+                // A process that waits for a dead disk cannot be killed. Whoever opens its folder is told that it still has it.
+                tracing::error!("the worker cannot be killed; going on without waiting for it");
+                worker.exit.get_or_insert(Exit { how: Death::Signal(Signal::SIGKILL as i32), cpu: Duration::ZERO });
+            } else {
+                tracing::warn!("the worker does not leave; killing it");
+                (worker.process.signal)(Signal::SIGKILL);
+                worker.killed = true;
+                worker.leave_by = Some(Instant::now() + self.patience.exit);
+            }
+        } else if worker.leave_by.is_none() && looked.duration_since(worker.heard) >= self.patience.silence {
+            tracing::error!(silence_ms = worker.heard.elapsed().as_millis() as u64, "the worker stands still; aborting it");
+            worker.stuck = true;
+            (worker.process.signal)(Signal::SIGABRT);
+            worker.leave_within(self.patience.exit);
+        }
+    }
+
+    /// Process and socket of a worker are both ended.
+    fn gone(&mut self, worker: Worker) {
+        let status = &self.outcome.last.status;
+        self.pictures_before = status.clone();
+        let input = match (worker.last_word, worker.exit) {
+            (Some((reason, fault)), _) => {
+                tracing::info!(reason, "worker ended");
+                self.outcome.reason = reason;
+                Input::WorkerEnded { fault }
+            }
+            (None, exit) => {
+                let how = if worker.stuck { Death::Stuck } else { exit.map_or(Death::Exit(-1), |exit| exit.how) };
+                tracing::warn!(pid = worker.process.pid, ?how, "worker died");
+                Input::WorkerDied { how }
+            }
+        };
+        self.supervision.handle(input, (self.clock)());
+    }
+
+    /// Programme time that is safe: what lies between two Takes is in no file.
+    fn recorded(&self) -> Duration {
+        self.recorded_before + self.take.map_or(Duration::ZERO, |(began, safe)| safe.since(began))
+    }
+
+    fn finish(mut self, fault: Option<Fault>) -> Outcome {
+        self.outcome.fault = fault;
+        self.outcome.peak_memory_bytes = self.memory.bytes();
+        self.outcome.recorded = self.recorded();
+        self.outcome.last.elapsed = (self.clock)().since(SessionTime::ZERO);
+        self.outcome
+    }
+}
+
+/// Tells the worker something. One that cannot be told is beyond help, and is replaced.
+fn tell(worker: &Worker, message: ToWorker) {
+    if let Err(error) = worker.link.outgoing.send(message) {
+        tracing::warn!(%error, "the worker cannot be told");
+        (worker.process.signal)(Signal::SIGKILL);
+    }
+}
+
+/// The counters of `status` on top of those of earlier workers.
+fn added(before: &Status, status: Status) -> Status {
+    Status {
+        pictures: before.pictures + status.pictures,
+        repeated: before.repeated + status.repeated,
+        dropped: before.dropped + status.dropped,
+        encoded_bytes: before.encoded_bytes + status.encoded_bytes,
+        ..status
+    }
+}
+
+/// The fault of a Session that ended without having recorded anything.
+pub fn nothing_recorded(reason: &str) -> Fault {
+    let because = if reason.is_empty() { String::new() } else { format!(" ({})", reason.trim_end_matches('.')) };
+    Fault {
+        scope: Scope::Session,
+        blame: Blame::Conference,
+        retry: Retry::Never,
+        sentence: format!("The Session ended before anything was recorded{because}."),
+    }
+}
+
+#[cfg(test)]
+#[path = "supervisor_tests.rs"]
+mod tests;

@@ -1,0 +1,463 @@
+//! The worker: one process for one Session. Joins, receives, mixes, encodes, and feeds the Targets.
+//!
+//! In: a [`Job`] and commands over the private socket. Out: status, and packets on disk. One task owns the Session and obeys its actions; media has
+//! threads of its own. It decides nothing: that is the Session's part. When the supervisor is gone, it ends its Takes and exits.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use recorder_core::clock_model::ClockModel;
+use recorder_core::conference::{ConferenceCommand, ConferenceEvent, EndReason};
+use recorder_core::fault::{Blame, Fault, Retry, Scope};
+use recorder_core::ids::{TakeId, TargetId};
+use recorder_core::layout::{Layout, LayoutError};
+use recorder_core::scene::{CanvasSize, CanvasSizeError};
+use recorder_core::session::{Action, Input, Outcome, Phase, Session, SessionSettings, WhyOver};
+use recorder_core::stage::Loudness;
+use recorder_core::target::TargetReport;
+use recorder_core::time::SessionTime;
+use tokio::sync::mpsc;
+use tracing::Instrument as _;
+
+use super::job::{ConferenceJob, FromWorker, Job, Status, TargetJob, ToWorker};
+use super::link::{LinkError, WorkerLink};
+use crate::clock::SessionClock;
+use crate::conference::ConferenceHandle;
+use crate::conference::livekit_room::{self, LiveKitSettings};
+use crate::conference::rehearsal::{self, RehearsalSettings};
+use crate::livekit::token_source::{TokenRequest, TokenSource};
+use crate::media::{self, MediaSink};
+use crate::programme::maker::{Programme, ProgrammeError, ProgrammeEvent, ProgrammeSettings};
+use crate::programme::ring::Ring;
+use crate::target::recording::{RecordingReport, RecordingSettings, RecordingTarget};
+
+/// Reports of recordings that may wait; they come a few times a second.
+const REPORTS: usize = 256;
+/// How long the last messages may take to reach the supervisor.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Why a worker could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The socket to the supervisor.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The first message was not a job.
+    #[error("the supervisor sent no job")]
+    NoJob,
+    /// The layout, although the supervisor has checked it.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The size, although the supervisor has checked it.
+    #[error(transparent)]
+    Size(#[from] CanvasSizeError),
+    /// The programme cannot be made.
+    #[error(transparent)]
+    Programme(#[from] ProgrammeError),
+    /// No runtime.
+    #[error("no runtime for the worker")]
+    Runtime(#[source] std::io::Error),
+    /// The programme broke; a replacement may do better.
+    #[error("the programme broke: {0}")]
+    Broken(Fault),
+}
+
+/// Runs the worker role on the inherited socket; returns when the Session is over.
+///
+/// # Errors
+/// The worker cannot go on; another one may.
+pub fn run(stream: std::os::unix::net::UnixStream) -> Result<(), Fault> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(WorkerError::Runtime);
+    runtime
+        .and_then(|runtime| {
+            let served = runtime.block_on(serve(stream));
+            // A programme that does not end must not keep the process.
+            runtime.shutdown_background();
+            served
+        })
+        .map_err(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "the worker cannot go on");
+            Fault { scope: Scope::Process, blame: Blame::Us, retry: Retry::After(Duration::ZERO), sentence: format!("{error}.") }
+        })
+}
+
+async fn serve(stream: std::os::unix::net::UnixStream) -> Result<(), WorkerError> {
+    let mut link = WorkerLink::open(stream)?;
+    let Some(ToWorker::Job(job)) = link.incoming.next().await? else { return Err(WorkerError::NoJob) };
+    let span = tracing::info_span!("session", session.id = %job.session);
+    let worker = span.in_scope(|| Worker::start(*job, link))?;
+    worker.work().instrument(span).await
+}
+
+/// Everything that the worker's task owns.
+struct Worker {
+    clock: SessionClock,
+    link: WorkerLink,
+    session: Session,
+    conference: ConferenceHandle,
+    /// Commands that the conference adapter has not taken yet; the newest wish replaces older ones.
+    to_conference: VecDeque<ConferenceCommand>,
+    programme: Programme,
+    programme_events: mpsc::Receiver<ProgrammeEvent>,
+    ring: Ring,
+    media: MediaSink,
+    recordings: BTreeMap<TargetId, Recording>,
+    reports: mpsc::Receiver<(TargetId, RecordingReport)>,
+    report_sender: mpsc::Sender<(TargetId, RecordingReport)>,
+    token_requests: mpsc::Receiver<TokenRequest>,
+    token_waiters: VecDeque<TokenRequest>,
+    joined: bool,
+    fps: RateMeter,
+    outcome: Option<Outcome>,
+}
+
+/// A recording Target: where it is written, and its writer while a Take runs.
+struct Recording {
+    folder: std::path::PathBuf,
+    take: TakeId,
+    writer: Option<RecordingTarget>,
+}
+
+impl Worker {
+    fn start(job: Job, link: WorkerLink) -> Result<Self, WorkerError> {
+        let clock = SessionClock::with_epoch(job.epoch_ns);
+        let (media, source) = media::lanes();
+        let (tokens, token_requests) = TokenSource::new();
+        // First, because the network takes longest.
+        let conference = enter(&job.conference, clock, media.clone(), tokens);
+        let canvas = CanvasSize::new(job.rendition.width_px, job.rendition.height_px)?;
+        let ring = Ring::default();
+        let settings = ProgrammeSettings {
+            canvas,
+            fps: job.rendition.fps,
+            video_kbps: job.rendition.video_kbps,
+            sound_kbps: job.rendition.sound_kbps,
+            delay: job.mixer_delay,
+        };
+        let (programme, programme_events) = Programme::start(settings, clock, source, ring.clone())?;
+        let layout = Layout::parse("layout", &job.layout)?;
+        let recordings: BTreeMap<_, _> = job
+            .targets
+            .iter()
+            .map(|TargetJob::Recording { id, folder }| {
+                (id.clone(), Recording { folder: folder.clone(), take: job.first_take, writer: None })
+            })
+            .collect();
+        let session = Session::new(
+            SessionSettings {
+                first_take: job.first_take,
+                duration: job.duration,
+                max_duration: job.max_duration,
+                room_empty_grace: job.room_empty_grace,
+                conference_grace: job.conference_grace,
+                mixer_delay: job.mixer_delay,
+                caution: job.caution.clone(),
+                ..SessionSettings::new(layout, canvas, recordings.keys().cloned().collect())
+            },
+            clock.now(),
+        );
+        let (report_sender, reports) = mpsc::channel(REPORTS);
+        Ok(Self {
+            clock,
+            link,
+            session,
+            conference,
+            to_conference: VecDeque::new(),
+            programme,
+            programme_events,
+            ring,
+            media,
+            recordings,
+            reports,
+            report_sender,
+            token_requests,
+            token_waiters: VecDeque::new(),
+            joined: false,
+            fps: RateMeter::default(),
+            outcome: None,
+        })
+    }
+
+    async fn work(mut self) -> Result<(), WorkerError> {
+        match self.run().await {
+            Ok(()) => {
+                self.finish().await;
+                Ok(())
+            }
+            Err(error) => {
+                self.break_off().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn run(&mut self) -> Result<(), WorkerError> {
+        let mut status = tokio::time::interval(Duration::from_secs(1));
+        status.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut supervised = true;
+        let mut in_conference = true;
+        let commands = self.conference.commands.clone();
+        while self.outcome.is_none() {
+            self.obey().await?;
+            let wake = self.session.poll_wake().map(|(at, _)| Instant::now() + at.since(self.clock.now()));
+            let to_tell = !self.to_conference.is_empty();
+            tokio::select! {
+                message = self.link.incoming.next(), if supervised => match message {
+                    Ok(Some(message)) => self.supervisor_says(message),
+                    Ok(None) | Err(_) => {
+                        // Without a supervisor nobody would finish the recording or replace us: end in order, the next supervisor goes on.
+                        tracing::warn!("the supervisor is gone; ending the takes");
+                        supervised = false;
+                        self.tell(Input::Stop);
+                    }
+                },
+                event = self.conference.events.recv(), if in_conference => match event {
+                    Some(event) => self.tell(Input::Conference(event)),
+                    None => {
+                        // Every adapter says how it ended; one that does not has broken.
+                        in_conference = false;
+                        self.tell(Input::Conference(ConferenceEvent::Ended { reason: EndReason::Left }));
+                    }
+                },
+                permit = commands.reserve(), if to_tell && in_conference => {
+                    if let (Ok(permit), Some(command)) = (permit, self.to_conference.pop_front()) {
+                        permit.send(command);
+                    } else {
+                        self.to_conference.clear();
+                    }
+                }
+                Some(event) = self.programme_events.recv() => self.programme_says(event)?,
+                Some((target, report)) = self.reports.recv() => self.target_says(target, report),
+                Some(reply) = self.token_requests.recv() => {
+                    self.token_waiters.push_back(reply);
+                    self.say(FromWorker::NeedToken);
+                }
+                () = sleep_until(wake), if wake.is_some() => self.tell(Input::Woken),
+                _ = status.tick() => self.say_status(),
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, input: Input) {
+        let now = self.clock.now();
+        self.session.handle(input, now);
+        if !self.joined && self.session.phase() == Phase::Live {
+            self.joined = true;
+            self.say(FromWorker::Joined { at: now });
+        }
+    }
+
+    /// Does what the Session has decided.
+    async fn obey(&mut self) -> Result<(), WorkerError> {
+        while let Some(action) = self.session.poll_action() {
+            match action {
+                Action::Tell(command) => self.queue(command),
+                Action::Show(scene) => self.programme.show(&scene),
+                Action::BeginTake { target, take, at } => self.begin_take(target, take, at),
+                Action::EndTake { target, at } => {
+                    self.programme.end(at);
+                    if let Some(writer) = self.recordings.get_mut(&target).and_then(|r| r.writer.as_mut()) {
+                        writer.end_take(at);
+                    }
+                }
+                Action::Over(outcome) => self.outcome = Some(outcome),
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_take(&mut self, target: TargetId, take: TakeId, at: SessionTime) {
+        self.programme.begin(at);
+        let Some(recording) = self.recordings.get_mut(&target) else { return };
+        recording.take = take;
+        let settings = RecordingSettings { id: target.clone(), folder: recording.folder.clone(), take, start: at };
+        let (reports, id) = (self.report_sender.clone(), target.clone());
+        match RecordingTarget::start(settings, self.ring.record_from(at), move |report| {
+            // A recording's own thread may wait for this task; after the worker's end nobody listens.
+            let _ = reports.blocking_send((id.clone(), report));
+        }) {
+            Ok(writer) => recording.writer = Some(writer),
+            Err(error) => {
+                let fault = Fault {
+                    scope: Scope::Process,
+                    blame: Blame::Us,
+                    retry: Retry::After(Duration::from_secs(1)),
+                    sentence: format!("The recording cannot begin: {error}."),
+                };
+                self.target_says(target.clone(), RecordingReport::Failed(fault));
+                self.target_says(target, RecordingReport::Ended { until: None, bytes: 0 });
+            }
+        }
+    }
+
+    /// The newest subscription list says everything that older ones said.
+    fn queue(&mut self, command: ConferenceCommand) {
+        if matches!(command, ConferenceCommand::Subscribe(_)) {
+            self.to_conference.retain(|waiting| !matches!(waiting, ConferenceCommand::Subscribe(_)));
+        }
+        self.to_conference.push_back(command);
+    }
+
+    fn supervisor_says(&mut self, message: ToWorker) {
+        match message {
+            ToWorker::Job(_) => tracing::warn!("a second job was ignored"),
+            ToWorker::Stop => self.tell(Input::Stop),
+            ToWorker::Token { token } => {
+                if let Some(waiter) = self.token_waiters.pop_front() {
+                    // The adapter may have given up waiting.
+                    let _ = waiter.send(token);
+                }
+            }
+        }
+    }
+
+    fn programme_says(&mut self, event: ProgrammeEvent) -> Result<(), WorkerError> {
+        match event {
+            ProgrammeEvent::KeyframeWanted(track) => {
+                let wish = ConferenceCommand::RequestKeyframe(track);
+                if !self.to_conference.contains(&wish) {
+                    self.queue(wish);
+                }
+            }
+            ProgrammeEvent::Levels(levels) => {
+                let heard = levels.into_iter().map(|(participant, dbfs)| Loudness { participant, dbfs }).collect();
+                self.tell(Input::Heard(heard));
+            }
+            ProgrammeEvent::Decoding(tracks) => self.say(FromWorker::Decoding { tracks }),
+            ProgrammeEvent::Ended => tracing::debug!("the programme is complete"),
+            ProgrammeEvent::Failed(fault) if fault.retry == Retry::Never => {
+                self.outcome = Some(Outcome { why: WhyOver::NoTargetLeft, fault: Some(fault) });
+            }
+            ProgrammeEvent::Failed(fault) => {
+                self.say(FromWorker::Fault(fault.clone()));
+                return Err(WorkerError::Broken(fault));
+            }
+        }
+        Ok(())
+    }
+
+    fn target_says(&mut self, target: TargetId, report: RecordingReport) {
+        let report = match report {
+            RecordingReport::Began { at, .. } => {
+                let take = self.recordings.get(&target).map_or(TakeId(1), |recording| recording.take);
+                self.say(FromWorker::TakeBegan { target, take, at });
+                return;
+            }
+            RecordingReport::Gap { missed, fault } => {
+                tracing::warn!(target.id = %target, missed, "packets are missing in a recording");
+                self.say(FromWorker::Fault(fault));
+                return;
+            }
+            RecordingReport::Written { until, bytes } => {
+                self.say(FromWorker::Written { target: target.clone(), until, bytes });
+                TargetReport::TakeWritten { until }
+            }
+            RecordingReport::Failed(fault) => {
+                self.say(FromWorker::Fault(fault.clone()));
+                TargetReport::Failed(fault)
+            }
+            RecordingReport::Ended { .. } => TargetReport::Ended,
+        };
+        self.tell(Input::Target { id: target, report });
+    }
+
+    fn say(&self, message: FromWorker) {
+        if self.link.outgoing.send(message).is_err() {
+            tracing::debug!("nobody hears this worker");
+        }
+    }
+
+    fn say_status(&mut self) {
+        let counts = self.programme.counts();
+        let pictures = counts.pictures.load(Ordering::Relaxed);
+        let status = Status {
+            at: self.clock.now(),
+            people: self.session.people() as u32,
+            tiles: self.session.scene().tiles.len() as u32,
+            pictures,
+            repeated: counts.repeated.load(Ordering::Relaxed),
+            fps: self.fps.per_second(pictures, Instant::now()),
+            encoder_lag: self.programme.encoder_lag(),
+            dropped: self.media.dropped(),
+            encoded_bytes: self.programme.encoded_bytes(),
+        };
+        self.say(FromWorker::Status(status));
+    }
+
+    /// The writers have reported their end, or their time is over; what they have synced is safe either way. That is told first: should
+    /// the programme not end, the Session is over all the same, and nobody replaces this worker.
+    async fn finish(mut self) {
+        self.say_status();
+        let Self { link, programme, programme_events, outcome, .. } = self;
+        if let Some(outcome) = outcome {
+            let ended = FromWorker::Ended { reason: outcome.why.to_string(), fault: outcome.fault };
+            if link.outgoing.send(ended).is_err() || tokio::time::timeout(LAST_WORDS, link.outgoing.flush()).await.is_err() {
+                tracing::debug!("nobody heard the last words");
+            }
+        }
+        // A thread that has something to tell must not wait for us while we wait for it.
+        drop(programme_events);
+        if tokio::time::timeout(LAST_WORDS, tokio::task::spawn_blocking(move || programme.stop())).await.is_err() {
+            tracing::warn!("the programme does not end; leaving without it");
+        }
+    }
+
+    /// This worker cannot go on: what the recordings have received is still written, and everything said is still told.
+    async fn break_off(&mut self) {
+        let mut open = 0;
+        for writer in self.recordings.values().filter_map(|recording| recording.writer.as_ref()).filter(|w| !w.is_ended()) {
+            writer.end_at_once();
+            open += 1;
+        }
+        let rest = async {
+            while open > 0
+                && let Some((target, report)) = self.reports.recv().await
+            {
+                open -= usize::from(matches!(report, RecordingReport::Ended { .. }));
+                self.target_says(target, report);
+            }
+            self.link.outgoing.flush().await
+        };
+        if !matches!(tokio::time::timeout(LAST_WORDS, rest).await, Ok(Ok(()))) {
+            tracing::debug!("the recordings did not end in time, or nobody heard of it");
+        }
+    }
+}
+
+fn enter(job: &ConferenceJob, clock: SessionClock, media: MediaSink, tokens: TokenSource) -> ConferenceHandle {
+    let capture = Box::new(ClockModel::new());
+    match job {
+        ConferenceJob::LiveKit { url, token } => {
+            livekit_room::enter(LiveKitSettings::new(url.clone(), token.clone(), clock, capture), media, tokens)
+        }
+        ConferenceJob::Rehearsal { socket } => {
+            rehearsal::enter(RehearsalSettings { socket: socket.clone(), clock }, capture, media)
+        }
+    }
+}
+
+async fn sleep_until(wake: Option<Instant>) {
+    match wake {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Pictures a second since the last question.
+#[derive(Default)]
+struct RateMeter {
+    last: Option<(u64, Instant)>,
+}
+
+impl RateMeter {
+    fn per_second(&mut self, count: u64, now: Instant) -> f32 {
+        let rate = self.last.map_or(0.0, |(before, then)| {
+            let seconds = now.duration_since(then).as_secs_f32();
+            if seconds > 0.0 { (count.saturating_sub(before)) as f32 / seconds } else { 0.0 }
+        });
+        self.last = Some((count, now));
+        rate
+    }
+}

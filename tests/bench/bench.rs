@@ -1,0 +1,133 @@
+//! What a recording costs, beside the least that the same work can cost. Run by `scripts/bench [--json FILE] [--quick] [--only 5x720]`.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+mod floor;
+mod process;
+mod quality;
+mod report;
+mod room;
+#[path = "../world/mod.rs"]
+mod world;
+
+use std::path::PathBuf;
+
+use recorder_core::ids::{ParticipantId, TrackId, TrackKind};
+use recorder_core::layout::Layout;
+use recorder_core::scene::{CanvasSize, Scene};
+use recorder_core::secret::Pii;
+use recorder_core::stage::{Part, Seat, Stage};
+use recorder_core::time::SessionTime;
+use report::{Case, Row};
+use roomcast::rehearsal::loops::{self, Layer};
+use roomcast::rehearsal::picture::Surface;
+use world::crowd::{Crowd, Joining, who};
+use world::film::TileRect;
+use world::livekit::LiveKit;
+
+/// People in the room, and height of the canvas.
+const CASES: [(usize, u32); 4] = [(5, 720), (5, 1080), (9, 720), (9, 1080)];
+
+struct Wish {
+    json: Option<PathBuf>,
+    seconds: u32,
+    repetitions: usize,
+    only: Option<String>,
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if arguments.first().is_some_and(|first| first == floor::CHILD) {
+        println!("{}", floor::be_child(&arguments[1..]));
+        return;
+    }
+    let wish = wish(arguments);
+    println!("{}", report::EXPLANATION);
+    println!("load before: {}\n", process::load());
+    let mut rows = Vec::new();
+    for people in [5, 9] {
+        let cases: Vec<u32> = CASES
+            .iter()
+            .filter(|(n, height)| *n == people && wish.only.as_ref().is_none_or(|only| *only == format!("{n}x{height}")))
+            .map(|(_, height)| *height)
+            .collect();
+        if cases.is_empty() {
+            continue;
+        }
+        let server = LiveKit::start();
+        let mut crowd = Crowd::gather_on(Surface::Textured, people);
+        crowd.join_all(&server, "room", &(0..people).map(Joining::usual).collect::<Vec<_>>());
+        for height in cases {
+            let row = measure(&server, people, height, &wish);
+            println!("{row}");
+            rows.push(row);
+        }
+        crowd.disperse();
+    }
+    println!("{}", report::table(&rows));
+    if let Some(path) = wish.json {
+        std::fs::write(&path, report::json(&rows)).expect("the JSON file is written");
+    }
+    if rows.iter().any(|row| !row.missed().is_empty()) {
+        std::process::exit(1);
+    }
+}
+
+fn wish(arguments: Vec<String>) -> Wish {
+    let mut wish = Wish { json: None, seconds: 60, repetitions: 3, only: None };
+    let mut arguments = arguments.into_iter();
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--quick" => (wish.seconds, wish.repetitions) = (15, 1),
+            "--json" => wish.json = Some(arguments.next().expect("--json needs a file").into()),
+            "--only" => wish.only = arguments.next(),
+            other => panic!("{other} is not known; usage: scripts/bench [--json FILE] [--quick] [--only 5x720]"),
+        }
+    }
+    wish
+}
+
+/// The Scene that the product makes of so many people who all have cameras and are silent.
+fn scene(people: usize, canvas: CanvasSize) -> Scene {
+    let seat = |index: usize| {
+        let participant = ParticipantId::new(who(index));
+        let video = Some(TrackId::new(participant.clone(), TrackKind::Camera));
+        let arrival = index as u64;
+        Seat { participant, name: Pii::new(who(index)), part: Part::Person, video, muted: false, speaking: false, arrival }
+    };
+    let stage = Stage { seats: (0..people).map(seat).collect(), audible: Vec::new() };
+    let mut scene = Layout::built_in("grid").expect("layout").arrange(&stage, canvas, SessionTime::ZERO);
+    for tile in &mut scene.tiles {
+        // Labels are the same for every mixer, and the reference has none.
+        tile.label = None;
+    }
+    scene
+}
+
+fn measure(server: &LiveKit, people: usize, height: u32, wish: &Wish) -> Row {
+    let canvas = CanvasSize { width_px: height * 16 / 9, height_px: height };
+    let kbps = if height > 720 { 4500 } else { 3000 };
+    let scene = scene(people, canvas);
+    let rects = scene.tiles.iter().map(|tile| tile.rect);
+    let tiles: Vec<TileRect> = rects
+        .clone()
+        .map(|rect| TileRect { x: rect.x as usize, y: rect.y as usize, width: rect.width as usize, height: rect.height as usize })
+        .collect();
+    let layers: Vec<Layer> = rects.map(|rect| Layer::fitting(Layer::ALL, rect.width, rect.height).expect("a layer")).collect();
+    let loops_folder = loops::cache_folder_of(Surface::Textured).expect("cache");
+    let loops: Vec<PathBuf> =
+        (0..people).map(|index| loops_folder.join(format!("{}_{}.ivf", who(index), layers[index].size_px().1))).collect();
+
+    let folder = tempfile::tempdir().expect("folder");
+    let mut case = Case::new(people, canvas, layers.iter().map(|layer| layer.size_px().1).collect());
+    for _ in 0..wish.repetitions {
+        case.decode.push(floor::decode(&loops));
+        let ours = room::record(server, (canvas.width_px, canvas.height_px), &tiles, wish.seconds, folder.path());
+        let (pictures, sound) = floor::encode(&ours.film, canvas, kbps, folder.path());
+        case.pictures.push(pictures);
+        case.sound.push(sound);
+        case.ours.push(ours);
+    }
+    let quality = quality::compare(&scene, &loops, layers[0].size_px());
+    case.row(quality)
+}

@@ -1,0 +1,137 @@
+//! The least that the same pictures and sound can cost: bare decoders and bare encoders, each run in a process of its own that tells its processor time.
+//!
+//! Starting a process, GStreamer's start and the reading of files are not counted.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use recorder_core::scene::CanvasSize;
+use roomcast::graph::{SoundEncoder, VideoEncoder, VideoSettings};
+use roomcast::rehearsal::card;
+
+use super::process::own_s;
+
+/// First argument of such a process.
+pub(crate) const CHILD: &str = "--one-floor";
+/// Seconds of the finished film that are encoded again.
+pub(crate) const ENCODED_S: u32 = 5;
+
+/// Cores that the bare decoder needs for these loops, each decoded once.
+pub(crate) fn decode(loops: &[PathBuf]) -> f64 {
+    let mut arguments = vec!["decode".to_owned()];
+    arguments.extend(loops.iter().map(|path| path.to_string_lossy().into_owned()));
+    child(&arguments) / f64::from(card::LOOP_SECONDS)
+}
+
+/// Cores that the picture encoder needs for the pictures of the film, and the sound encoder for its sound.
+pub(crate) fn encode(film: &Path, canvas: CanvasSize, kbps: u32, folder: &Path) -> (f64, f64) {
+    let (pictures, sound) = (folder.join("pictures.yuv"), folder.join("sound.f32"));
+    raw(film, &["-map", "0:v:0", "-f", "rawvideo", "-pix_fmt", "yuv420p"], &pictures);
+    raw(film, &["-map", "0:a:0", "-ac", "2", "-ar", "48000", "-f", "f32le"], &sound);
+    let text = |value: u32| value.to_string();
+    let path = |path: &Path| path.to_string_lossy().into_owned();
+    let pictures_s = child(&["pictures".into(), path(&pictures), text(canvas.width_px), text(canvas.height_px), text(kbps)]);
+    let sound_s = child(&["sound".into(), path(&sound)]);
+    (pictures_s / f64::from(ENCODED_S), sound_s / f64::from(ENCODED_S))
+}
+
+fn raw(film: &Path, output: &[&str], to: &Path) {
+    let seconds = ENCODED_S.to_string();
+    let status = Command::new("ffmpeg")
+        .args(["-nostdin", "-v", "error", "-y", "-ss", "4", "-i"])
+        .arg(film)
+        .args(["-t", &seconds])
+        .args(output)
+        .arg(to)
+        .status()
+        .expect("ffmpeg starts");
+    assert!(status.success(), "ffmpeg reads {}", film.display());
+}
+
+fn child(arguments: &[String]) -> f64 {
+    let program = std::env::current_exe().expect("own path");
+    let output = Command::new(program).arg(CHILD).args(arguments).output().expect("a floor starts");
+    assert!(output.status.success(), "floor {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).trim().parse().expect("seconds")
+}
+
+/// Body of such a process: does one thing and gives its processor seconds.
+pub(crate) fn be_child(arguments: &[String]) -> f64 {
+    gst::init().expect("GStreamer");
+    let number = |index: usize| arguments[index].parse::<u32>().expect("a number");
+    match arguments[0].as_str() {
+        "decode" => decode_all(&arguments[1..]),
+        "pictures" => {
+            let canvas = CanvasSize { width_px: number(2), height_px: number(3) };
+            encode_pictures(&arguments[1], canvas, number(4))
+        }
+        "sound" => encode_sound(&arguments[1]),
+        other => panic!("no floor is called {other}"),
+    }
+}
+
+fn decode_all(loops: &[String]) -> f64 {
+    let graphs: Vec<gst::Element> = loops
+        .iter()
+        .map(|path| {
+            let graph =
+                gst::parse::launch("filesrc name=file ! ivfparse ! vp8dec threads=1 ! fakesink sync=false").expect("graph");
+            let file = graph.downcast_ref::<gst::Bin>().and_then(|bin| bin.by_name("file")).expect("file");
+            file.set_property("location", path);
+            graph
+        })
+        .collect();
+    let before = own_s();
+    for graph in graphs {
+        graph.set_state(gst::State::Playing).expect("it decodes");
+        let end = graph.bus().expect("bus").timed_pop_filtered(None, &[gst::MessageType::Eos, gst::MessageType::Error]);
+        assert!(end.is_some_and(|message| message.type_() == gst::MessageType::Eos), "a loop is not decoded");
+        graph.set_state(gst::State::Null).expect("it ends");
+    }
+    own_s() - before
+}
+
+fn encode_pictures(path: &str, canvas: CanvasSize, kbps: u32) -> f64 {
+    let bytes = std::fs::read(path).expect("pictures");
+    let length = (canvas.width_px * canvas.height_px * 3 / 2) as usize;
+    let pictures: Vec<Arc<[u8]>> = bytes.chunks_exact(length).map(Arc::from).collect();
+    assert_eq!(pictures.len(), (ENCODED_S * card::FPS) as usize, "pictures in {ENCODED_S} s");
+    let (done, end) = channel();
+    let settings = VideoSettings { canvas, fps: card::FPS, kbps, gop_seconds: 2 };
+    let before = own_s();
+    let encoder = VideoEncoder::start(settings, move |packet| {
+        if packet.is_none() {
+            done.send(()).expect("awaited");
+        }
+    })
+    .expect("encoder");
+    for (number, picture) in (0_u64..).zip(&pictures) {
+        encoder.push(picture, number * 1_000_000_000 / u64::from(card::FPS)).expect("taken");
+    }
+    encoder.finish();
+    end.recv().expect("it ends");
+    own_s() - before
+}
+
+fn encode_sound(path: &str) -> f64 {
+    let bytes = std::fs::read(path).expect("sound");
+    let samples: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|sample| f32::from_le_bytes(*sample)).collect();
+    let (done, end) = channel();
+    let before = own_s();
+    let encoder = SoundEncoder::start(2, 128, move |packet| {
+        if packet.is_none() {
+            done.send(()).expect("awaited");
+        }
+    })
+    .expect("encoder");
+    for (number, block) in (0_u64..).zip(samples.chunks_exact(2048)) {
+        encoder.push(block, number * 1024, 2).expect("taken");
+    }
+    encoder.finish();
+    end.recv().expect("it ends");
+    own_s() - before
+}

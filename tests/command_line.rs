@@ -1,0 +1,101 @@
+//! What the program says to bad input, word for word.
+
+#![allow(clippy::unwrap_used)]
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn roomcast(folder: &Path, arguments: &[&str], variables: &[(&str, &str)], input: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_roomcast"));
+    command.current_dir(folder).env_clear().env("COLUMNS", "100").envs(variables.iter().copied()).args(arguments);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // A program that refuses its arguments does not read its input.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn bad_input_has_an_exact_sentence_and_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    at("empty", " \n");
+    at("token", "a.b.c\n");
+    at("no-token", "hello\n");
+    at("bad.toml", "[mixer]\ndelay = \"9s\"\n");
+    std::fs::create_dir(folder.path().join("folder.mp4")).unwrap();
+    let url = ["--livekit", "wss://x.invalid"];
+    let good = |more: &[&'static str]| [&["record"], &url[..], &["--to", "a.mp4"], more].concat();
+    let no_arguments = "a token is not taken as an argument, because other users of this machine can read it there; put it into a file and \
+         give --token-file FILE, or - for standard input";
+    let no_secret = "a secret is not taken as an argument, because other users of this machine can read it there; give \
+                     --api-secret-file FILE or set ROOMCAST_LIVEKIT__API_SECRET";
+    let table: Vec<(Vec<&str>, &str)> = vec![
+        (good(&["--token", "canary"]), no_arguments),
+        (good(&["--token=canary"]), no_arguments),
+        (good(&["--token"]), no_arguments),
+        (good(&["--room", "r", "--api-secret", "canary"]), no_secret),
+        (good(&[]), "give --token-file FILE with an access token, or --room NAME with an API key and its secret"),
+        (good(&["--room", "r"]), "--room needs an API key: give --api-key KEY or set ROOMCAST_LIVEKIT__API_KEY"),
+        (
+            good(&["--room", "r", "--api-key", "k"]),
+            "--room needs the secret of the API key: give --api-secret-file FILE or set ROOMCAST_LIVEKIT__API_SECRET",
+        ),
+        (
+            good(&["--room", "r", "--api-key", "k", "--api-secret-file", "missing"]),
+            "cannot read missing: no such file or directory",
+        ),
+        (good(&["--room", "r", "--api-key", "k", "--api-secret-file", "empty"]), "empty is empty; it must hold the secret"),
+        (good(&["--token-file", "missing"]), "cannot read the token from missing: no such file or directory"),
+        (good(&["--token-file", "empty"]), "empty holds no token"),
+        (good(&["--token-file", "-"]), "standard input does not hold an access token (three parts with dots between)"),
+        (good(&["--token-file", "no-token"]), "no-token does not hold an access token (three parts with dots between)"),
+        (
+            good(&["--token-file", "token", "--layout", "circle"]),
+            "there is no layout \"circle\"; give one of grid, speaker, or a file.toml",
+        ),
+        (good(&["--token-file", "token", "--layout", "x.toml"]), "cannot read the layout x.toml: no such file or directory"),
+        (good(&["--token-file", "token", "--duration", "0s"]), "--duration must be at least 1s"),
+        (good(&["--config", "bad.toml"]), "bad.toml, line 2: mixer.delay: 9s is out of range: it must be 200ms to 2s"),
+        (good(&["--config", "none.toml"]), "cannot read none.toml: no such file or directory"),
+        (vec!["record", "--to", "a.mp4"], "give the address of the LiveKit server with --livekit URL"),
+        (
+            vec!["record", "--to", "a.mp4", "--livekit", "wss://u:canary@h", "--token-file", "token"],
+            "--livekit: an address must not contain a password, a token or anything after a question mark",
+        ),
+        (vec!["record", "--to", "folder.mp4"], "--to folder.mp4 is a folder; give the name of the file to make"),
+        (vec!["record", "--to", "a.mkv"], "--to a.mkv must end in .mp4"),
+        (
+            vec!["worker", "--link", "0"],
+            "file descriptor 0 is not the private socket: a worker is started by the supervisor, not by hand",
+        ),
+        (vec!["recover", "folder.mp4"], "The folder folder.mp4 holds nothing that can be recovered; it was left as it is."),
+        (
+            good(&["--size", "0x0"]),
+            "invalid value '0x0' for '--size <SIZE>': 0x0 is out of range: a picture has 128x128 to 3840x2160 pixels",
+        ),
+        (good(&["--fps", "0"]), "invalid value '0' for '--fps <FPS>': 0 is not in 1..=60"),
+    ];
+    for (arguments, sentence) in table {
+        let output = roomcast(folder.path(), &arguments, &[], "canary");
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(error.lines().next(), Some(format!("error: {sentence}").as_str()), "for {arguments:?}");
+        assert_eq!(output.status.code(), Some(2), "for {arguments:?}");
+        assert!(!error.contains("canary"), "for {arguments:?}");
+        assert!(output.stdout.is_empty());
+    }
+    // Nothing was made.
+    let mut names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["bad.toml", "empty", "folder.mp4", "no-token", "token"]);
+}
+
+#[test]
+fn a_bad_variable_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let variables = [("ROOMCAST_MIXER__DELAY", "soon")];
+    let output = roomcast(folder.path(), &["recover", "x"], &variables, "");
+    let sentence = "error: environment variable ROOMCAST_MIXER__DELAY: \"soon\" is not a length of time; write it like \
+                    \"500ms\", \"60s\", \"2m\" or \"12h\"\n";
+    assert_eq!((String::from_utf8(output.stderr).unwrap().as_str(), output.status.code()), (sentence, Some(2)));
+}

@@ -1,0 +1,140 @@
+//! The ruler: reads a finished film back and says what a person would see and hear.
+//!
+//! In: an MP4 file and the rectangles of its tiles. Out: for each picture and tile the person, the picture counter and the flash; for the
+//! sound the tone and the beeps of each person. Everything is decoded by ffmpeg, so that no code of the product judges itself.
+//! It refuses to guess: what cannot be read is `None`.
+
+pub mod ear;
+pub mod eye;
+pub mod judge;
+mod probe;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+pub use ear::Sound;
+pub use eye::{Sight, TileRect};
+
+/// One picture of the film.
+#[derive(Clone, Debug)]
+pub struct Picture {
+    /// Presentation time in seconds.
+    pub at_s: f64,
+    /// What is in each of the tiles that were asked for.
+    pub tiles: Vec<Sight>,
+}
+
+/// A film, read once.
+pub struct Film {
+    /// The file.
+    pub path: PathBuf,
+    /// Size in pixels.
+    pub width: usize,
+    /// Size in pixels.
+    pub height: usize,
+    /// All pictures in order of presentation.
+    pub pictures: Vec<Picture>,
+    /// The sound; `None` if the film has no sound track.
+    pub sound: Option<Sound>,
+    /// Length in seconds, by the container.
+    pub duration_s: f64,
+    /// What the decoder complained about; empty for a clean film.
+    pub complaints: String,
+}
+
+impl Film {
+    /// Reads the whole film. Panics, with what ffmpeg said, if the file cannot be opened at all.
+    pub fn watch(path: &Path, tiles: &[TileRect]) -> Film {
+        let facts = probe::probe(path);
+        let mut complaints = String::new();
+        let pictures = watch_pictures(path, &facts, tiles, &mut complaints);
+        let sound = facts.sound_start_s.map(|start_s| Sound::new(start_s, hear(path, &mut complaints)));
+        let film = Film {
+            path: path.to_owned(),
+            width: facts.width,
+            height: facts.height,
+            pictures,
+            sound,
+            duration_s: facts.duration_s,
+            complaints,
+        };
+        assert_eq!(
+            film.pictures.len(),
+            facts.picture_times_s.len(),
+            "pictures decoded and pictures in the container of {}",
+            path.display()
+        );
+        film
+    }
+
+    /// Adds a tile that is wherever this person is seen among `tiles`, the first that fits; gives its number. For people who are moved.
+    pub fn follow(&mut self, person: usize, tiles: &[usize]) -> usize {
+        for picture in &mut self.pictures {
+            let is_them = |sight: &&Sight| sight.person == Some(person) && sight.counter.is_some();
+            let found = tiles.iter().map(|tile| &picture.tiles[*tile]).find(is_them).copied();
+            picture.tiles.push(found.unwrap_or(Sight { person: None, counter: None, is_flash: false }));
+        }
+        self.pictures.first().map_or(0, |picture| picture.tiles.len() - 1)
+    }
+
+    /// The sound; panics if there is none.
+    pub fn sound(&self) -> &Sound {
+        self.sound.as_ref().unwrap_or_else(|| panic!("{} has no sound", self.path.display()))
+    }
+}
+
+fn ffmpeg(path: &Path, output: &[&str]) -> std::process::Child {
+    Command::new("ffmpeg")
+        .args(["-nostdin", "-v", "error", "-threads", "2", "-i"])
+        .arg(path)
+        .args(output)
+        .arg("-")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("ffmpeg starts")
+}
+
+/// Reads standard output through `take` while a thread collects what ffmpeg complains about.
+fn drain(mut child: std::process::Child, complaints: &mut String, mut take: impl FnMut(&mut dyn Read)) {
+    let mut errors = child.stderr.take().expect("piped");
+    let listener = std::thread::spawn(move || {
+        let mut text = String::new();
+        let _ = errors.read_to_string(&mut text);
+        text
+    });
+    take(&mut child.stdout.take().expect("piped"));
+    let status = child.wait().expect("ffmpeg ends");
+    complaints.push_str(&listener.join().expect("listener"));
+    if !status.success() {
+        complaints.push_str(&format!("ffmpeg: {status}\n"));
+    }
+}
+
+fn watch_pictures(path: &Path, facts: &probe::Facts, tiles: &[TileRect], complaints: &mut String) -> Vec<Picture> {
+    if facts.width == 0 {
+        return Vec::new();
+    }
+    let mut pictures = Vec::new();
+    let mut buffer = vec![0; facts.width * facts.height * 3 / 2];
+    let child = ffmpeg(path, &["-map", "0:v:0", "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "yuv420p"]);
+    drain(child, complaints, |out| {
+        while out.read_exact(&mut buffer).is_ok() {
+            let picture = eye::Raw::new(&buffer, facts.width, facts.height);
+            let at_s = facts.picture_times_s.get(pictures.len()).copied().unwrap_or(f64::NAN);
+            pictures.push(Picture { at_s, tiles: tiles.iter().map(|tile| eye::look(&picture, tile)).collect() });
+        }
+    });
+    pictures
+}
+
+fn hear(path: &Path, complaints: &mut String) -> Vec<f32> {
+    let mut bytes = Vec::new();
+    let child = ffmpeg(path, &["-map", "0:a:0", "-ac", "1", "-ar", "48000", "-f", "f32le"]);
+    drain(child, complaints, |out| {
+        out.read_to_end(&mut bytes).expect("sound is read");
+    });
+    bytes.as_chunks::<4>().0.iter().map(|sample| f32::from_le_bytes(*sample)).collect()
+}

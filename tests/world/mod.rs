@@ -1,0 +1,79 @@
+//! The world around the product, for tests: real servers, simulated people on another WebRTC stack, a lossy network, and a ruler for films.
+//!
+//! Everything listens on 127.0.0.1 at ports that are free, is awaited by an answer and never by a pause, and ends with its owner.
+//! Servers and the publisher come from the cache that `scripts/servers` fills.
+// Each test program uses another part of it, and fails by panicking.
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::expect_used, clippy::panic)]
+
+pub mod chromium;
+pub mod codecs;
+pub mod crowd;
+pub mod drawing;
+pub mod family;
+pub mod film;
+pub mod livekit;
+pub mod product;
+pub mod recording;
+pub mod relay;
+
+use std::net::{TcpListener, UdpSocket};
+use std::path::PathBuf;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+/// Looks again every 5 ms until `look` gives something; panics with `what` when the time is over.
+pub fn until<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begin.elapsed() < limit, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A TCP port of 127.0.0.1 that nobody used a moment ago.
+pub fn free_tcp_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port()
+}
+
+/// A UDP port of 127.0.0.1 that nobody used a moment ago.
+pub fn free_udp_port() -> u16 {
+    UdpSocket::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port()
+}
+
+/// Where `scripts/servers` keeps what it built.
+pub fn cache() -> PathBuf {
+    match std::env::var_os("ROOMCAST_CACHE") {
+        Some(folder) => folder.into(),
+        None => PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache/roomcast"),
+    }
+}
+
+/// A program of the cache.
+pub fn cached_program(name: &str) -> PathBuf {
+    let path = cache().join("bin").join(name);
+    assert!(path.exists(), "{} is missing: run scripts/servers first", path.display());
+    path
+}
+
+/// Sends a signal to a child that has not been waited for, so its pid cannot be anybody else's.
+pub fn signal(child: &Child, signal: nix::sys::signal::Signal) {
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+    nix::sys::signal::kill(pid, signal).expect("our child can be signalled");
+}
+
+/// Waits for the end of a child; `None` if it still runs after the limit.
+pub fn wait(child: &mut Child, limit: Duration) -> Option<std::process::ExitStatus> {
+    let begin = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("child of ours") {
+            return Some(status);
+        }
+        if begin.elapsed() > limit {
+            return None;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
