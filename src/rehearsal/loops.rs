@@ -18,6 +18,9 @@ use super::picture::Surface;
 /// Changes when the content of the files does.
 const VERSION: u32 = 2;
 
+/// The same for the textured ones.
+const TEXTURED_VERSION: u32 = 3;
+
 /// One simulcast layer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
 pub enum Layer {
@@ -120,7 +123,7 @@ pub fn cache_folder() -> Result<PathBuf, LoopError> {
     cache_folder_of(Surface::Plain)
 }
 
-/// The same for loops on a surface: `textured-loops-vN` for those that cost as much as a camera's.
+/// The same for loops on a surface: `textured-loops-vN`, with a version of their own, for those that cost as much as a camera's.
 ///
 /// # Errors
 /// Neither variable is set.
@@ -130,7 +133,7 @@ pub fn cache_folder_of(surface: Surface) -> Result<PathBuf, LoopError> {
     let ours = set("ROOMCAST_CACHE").or_else(|| caches().map(|caches| caches.join("roomcast")));
     Ok(ours.ok_or(LoopError::NoCache)?.join(match surface {
         Surface::Plain => format!("loops-v{VERSION}"),
-        Surface::Textured => format!("textured-loops-v{VERSION}"),
+        Surface::Textured => format!("textured-loops-v{TEXTURED_VERSION}"),
     }))
 }
 

@@ -23,8 +23,8 @@ const CONTRAST: u32 = 60;
 pub enum Surface {
     /// The person's colour and nothing else: small to keep, and cheap to decode.
     Plain,
-    /// The person's colour under waves that move and noise that is new in each picture, so that encoding and decoding cost what they
-    /// cost with a camera. The mean over a few pixels is still the person's colour.
+    /// What a camera sees in a meeting: a room that stands still, somebody in the middle who never does, and noise that is new in each
+    /// picture, so that encoding and decoding cost what they cost with a camera. The mean over a few pixels is still the person's colour.
     Textured,
 }
 
@@ -33,7 +33,10 @@ const COARSE: f32 = 9.0;
 const FINE: f32 = 7.0;
 const TINT: f32 = 4.0;
 /// Noise reaches so far up and down: the sensor of a laptop in a lit room.
-const NOISE: i16 = 3;
+const NOISE: i16 = 2;
+/// Half the width and height of the person in the middle, and how far they sway, as fractions of the picture.
+const BODY: (f32, f32) = (0.22, 0.42);
+const SWAY: f32 = 0.03;
 
 /// Picture `number` (modulo the loop) of `person`, at any size, on a plain surface.
 ///
@@ -80,14 +83,23 @@ pub fn card_picture_on(
     Picture::new(width_px, height_px, Arc::from(data))
 }
 
-/// Lays waves and noise over the surface. Waves make whole turns in a loop, so that it has no seam.
+/// Lays waves and noise over the surface: waves that stand, and inside the outline of a person waves that move. They make whole turns in a
+/// loop, so that it has no seam.
 fn weave(data: &mut [u8], width: usize, height: usize, person: &Person, number: u32) {
     let turn = number as f32 / card::LOOP_FRAMES as f32;
     let waves = |side: usize, crests: f32, turns: f32| -> Vec<f32> {
         (0..side).map(|at| (TAU * (crests * at as f32 / side as f32 + turns * turn)).sin()).collect()
     };
-    let (coarse_x, coarse_y) = (waves(width, 4.0, 5.0), waves(height, 3.0, -4.0));
-    let (fine_x, fine_y) = (waves(width, 31.0, -20.0), waves(height, 19.0, 15.0));
+    let (coarse_x, coarse_y) = (waves(width, 4.0, 0.0), waves(height, 3.0, 0.0));
+    let (fine_x, fine_y) = (waves(width, 31.0, 0.0), waves(height, 19.0, 0.0));
+    let (body_x, body_y) = (waves(width, 17.0, -20.0), waves(height, 11.0, 15.0));
+    // The person sways.
+    let centre = 0.5 + SWAY * (TAU * 5.0 * turn).sin();
+    let off = |at: usize, side: usize, centre: f32, reach: f32| (((at as f32 + 0.5) / side as f32 - centre) / reach).powi(2);
+    let (across, down): (Vec<f32>, Vec<f32>) = (
+        (0..width).map(|at| off(at, width, centre, BODY.0)).collect(),
+        (0..height).map(|at| off(at, height, 0.6, BODY.1)).collect(),
+    );
     let mut state = (number + 1).wrapping_mul(0x9e37_79b9) ^ person.tone_hz;
     let (luma, chroma) = data.split_at_mut(width * height);
     for (row, line) in luma.chunks_exact_mut(width).enumerate() {
@@ -97,7 +109,9 @@ fn weave(data: &mut [u8], width: usize, height: usize, person: &Person, number: 
             state ^= state >> 17;
             state ^= state << 5;
             let noise = (state >> 16) as i16 & 0x7fff;
-            let wave = COARSE * coarse_x[column] * coarse_y[row] + FINE * fine_x[column] * fine_y[row];
+            let is_body = across[column] + down[row] < 1.0;
+            let fine = if is_body { body_x[column] * body_y[row] } else { fine_x[column] * fine_y[row] };
+            let wave = COARSE * coarse_x[column] * coarse_y[row] + FINE * fine;
             *value = (i16::from(*value) + wave as i16 + noise % (2 * NOISE + 1) - NOISE).clamp(16, 235) as u8;
         }
     }

@@ -191,12 +191,12 @@ impl<'a> Judge<'a> {
         self.promise(worst.is_none_or(|gap| gap.length_ms <= longest_gap_ms), format!("{}'s tone: {text}", PEOPLE[person].name))
     }
 
-    /// The person is not heard for 8 ms or more. (Other people's beeps begin in all frequencies, so less cannot be told apart.)
+    /// The person is not heard for 13 ms or more. (Other people's beeps begin in all frequencies, so less cannot be told apart.)
     pub fn hears_not(&mut self, person: usize, range: Range<f64>) -> &mut Self {
         let level =
             self.film.sound().tone(&PEOPLE[person], range).into_iter().map(|(_, amplitude)| amplitude).fold(0.0, f64::max);
         self.promise(
-            level < f64::from(card::TONE_AMPLITUDE) * 0.25,
+            level < f64::from(card::TONE_AMPLITUDE) * 0.4,
             format!("{}'s tone where it must not be: {level:.4}", PEOPLE[person].name),
         )
     }
