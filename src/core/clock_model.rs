@@ -53,6 +53,12 @@ impl ClockModel {
         self.participant(track).arrived(track.kind, stream, clock_hz, rtp_time, arrival)
     }
 
+    /// Where `rtp_time` of `track` lies, as far as is known, without learning from it: for what a media server made up. `None` when nothing
+    /// of the stream has arrived. Units as in [`ClockModel::arrived`].
+    pub fn place(&self, track: &TrackId, stream: u32, rtp_time: u64) -> Option<SessionTime> {
+        self.participants.get(&track.participant)?.place(track.kind, stream, rtp_time)
+    }
+
     /// A sender report of `track` arrived: at its sender's NTP time `ntp_ns` (nanoseconds, any epoch), the media clock showed `rtp_time`,
     /// which is extended as that of the frames is. When the report
     /// arrived is not used: reports are too few for a minimum, and travel faster than media. Reports of a stream older than the newest are ignored.

@@ -10,6 +10,10 @@ pub trait CaptureTimes: Send {
     /// A frame arrived; when was it captured? `rtp_time` counts in `clock_hz`, extended to 64 bits, continuous within `stream`.
     fn arrived(&mut self, track: &TrackId, stream: u32, clock_hz: u32, rtp_time: u64, arrival: SessionTime) -> SessionTime;
 
+    /// Where the RTP time of a frame lies that a media server made up. Nobody captured it, so nothing is learned from its arrival.
+    /// `None` when nothing is known of the stream.
+    fn made_up(&mut self, track: &TrackId, stream: u32, rtp_time: u64, arrival: SessionTime) -> Option<SessionTime>;
+
     /// A sender report (RFC 3550 §6.4.1) arrived: at `ntp_ns` of the sender's own clock (since 1970) its RTP time was `rtp_time`, extended
     /// like that of the frames.
     fn sender_report(&mut self, track: &TrackId, stream: u32, clock_hz: u32, ntp_ns: i64, rtp_time: u64, arrival: SessionTime);
@@ -27,6 +31,10 @@ impl CaptureTimes for ArrivalIsCapture {
         arrival
     }
 
+    fn made_up(&mut self, _: &TrackId, _: u32, _: u64, arrival: SessionTime) -> Option<SessionTime> {
+        Some(arrival)
+    }
+
     fn sender_report(&mut self, _: &TrackId, _: u32, _: u32, _: i64, _: u64, _: SessionTime) {}
 
     fn forget(&mut self, _: &TrackId) {}
@@ -35,6 +43,10 @@ impl CaptureTimes for ArrivalIsCapture {
 impl CaptureTimes for recorder_core::clock_model::ClockModel {
     fn arrived(&mut self, track: &TrackId, stream: u32, clock_hz: u32, rtp_time: u64, arrival: SessionTime) -> SessionTime {
         self.arrived(track, stream, clock_hz, rtp_time, arrival)
+    }
+
+    fn made_up(&mut self, track: &TrackId, stream: u32, rtp_time: u64, _: SessionTime) -> Option<SessionTime> {
+        self.place(track, stream, rtp_time)
     }
 
     fn sender_report(&mut self, track: &TrackId, stream: u32, clock_hz: u32, ntp_ns: i64, rtp_time: u64, arrival: SessionTime) {

@@ -19,6 +19,7 @@ use crate::media::MediaSink;
 
 pub mod blank;
 pub mod capture;
+mod speech;
 mod keyframes;
 pub mod receiver;
 mod run;

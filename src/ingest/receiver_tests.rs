@@ -40,6 +40,9 @@ impl CaptureTimes for Noted {
     fn arrived(&mut self, _: &TrackId, _: u32, _: u32, _: u64, arrival: SessionTime) -> SessionTime {
         arrival
     }
+    fn made_up(&mut self, _: &TrackId, _: u32, _: u64, _: SessionTime) -> Option<SessionTime> {
+        None
+    }
     fn sender_report(&mut self, track: &TrackId, stream: u32, hz: u32, ntp_ns: i64, rtp_time: u64, _: SessionTime) {
         self.0.lock().unwrap().push((track.clone(), stream, hz, ntp_ns, rtp_time));
     }

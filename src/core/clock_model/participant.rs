@@ -76,6 +76,12 @@ impl ParticipantClock {
         self.tracks[n].1.capture(media, arrival, target)
     }
 
+    /// Where an RTP time lies by what is shown now.
+    pub(super) fn place(&self, kind: TrackKind, stream: u32, rtp_time: u64) -> Option<SessionTime> {
+        let (_, track) = self.tracks.iter().find(|(k, track)| *k == kind && track.stream() == stream)?;
+        track.place(rtp_time)
+    }
+
     pub(super) fn sender_report(&mut self, kind: TrackKind, stream: u32, clock_hz: u32, ntp_ns: i64, rtp_time: u64) {
         if self.tracks.iter().any(|(k, track)| *k == kind && track.stream() > stream) {
             return;

@@ -345,6 +345,25 @@ fn a_route_that_becomes_slower_is_followed_within_half_a_minute() {
 }
 
 #[test]
+fn what_a_server_makes_up_is_placed_and_teaches_nothing() {
+    let mut model = ClockModel::new();
+    let id = sound().id;
+    assert_eq!(model.place(&id, 1, 0), None);
+    let packet = |n: u64| (n * 960, SessionTime::from_millis(1000 + n * 20));
+    for (rtp, arrival) in (0..100).map(packet) {
+        model.arrived(&id, 1, 48_000, rtp, arrival);
+    }
+    // The server's silence comes 30 ms before speech could.
+    for n in 100..150 {
+        let (rtp, expected) = packet(n);
+        assert_eq!(model.place(&id, 1, rtp), Some(expected), "{n}");
+        assert_eq!(model.place(&id, 2, rtp), None, "of a stream that nobody knows");
+    }
+    let (rtp, expected) = packet(200);
+    assert_eq!(model.arrived(&id, 1, 48_000, rtp, expected), expected, "the first word is where it was spoken");
+}
+
+#[test]
 fn nothing_is_captured_before_the_session() {
     let mut model = ClockModel::new();
     let id = sound().id;

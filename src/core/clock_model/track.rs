@@ -137,6 +137,12 @@ impl TrackClock {
         self.shown.as_ref().map(Slewed::value)
     }
 
+    /// The capture time that `rtp_time` has by what is shown now; never before that of a frame that arrived.
+    pub(super) fn place(&self, rtp_time: u64) -> Option<SessionTime> {
+        let capture = self.media_ns(rtp_time).saturating_add(self.shown_ns()?);
+        Some(SessionTime::from_nanos(capture.max(0) as u64).max(self.last_capture))
+    }
+
     /// The Track has its first relation.
     pub(super) fn relate(&mut self, relation: Relation) {
         self.relation = Some(relation);

@@ -11,6 +11,7 @@ use str0m::media::{MediaData, Mid};
 
 use super::{Out, Receiver, codec};
 use crate::ingest::blank::is_blank;
+use crate::ingest::speech;
 use crate::media::{Codec, MediaFrame};
 
 /// The RTP stream that a Track has at the moment, and how many it has had. Survives a restart.
@@ -66,7 +67,19 @@ impl Receiver {
             let at = self.clock.at(report.received_at);
             self.capture.sender_report(&track, number, clock_hz, report.ntp_ns, extend(rtp_time, report.rtp_time), at);
         }
-        let capture = self.capture.arrived(&track, number, clock_hz, rtp_time, arrival);
+        let capture = if codec != Codec::Opus {
+            self.capture.arrived(&track, number, clock_hz, rtp_time, arrival)
+        } else if !speech::is_made_up(&data.data) {
+            // Else a sender's sound would count as later than it is, by the length of a packet, and its picture not.
+            let sent_at_most_then = arrival - speech::duration(&data.data);
+            self.capture.arrived(&track, number, clock_hz, rtp_time, sent_at_most_then)
+        } else {
+            // The server needs not wait for samples: its silence would pull the sender's clock to where nobody's sound can be.
+            match self.capture.made_up(&track, number, rtp_time, arrival) {
+                Some(capture) => capture,
+                None => return,
+            }
+        };
         if codec != Codec::Opus {
             if keyframe {
                 self.keyframes.satisfied(&track);
