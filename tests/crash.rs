@@ -183,7 +183,7 @@ fn pass(time: Duration) {
 #[test]
 fn everything_killed_at_any_instant_leaves_a_film_of_all_that_was_written() {
     let dice = Mutex::new(Dice::new("everything killed"));
-    side_by_side(5, |number| {
+    side_by_side(10, |number| {
         let rehearsal = rehearse(60);
         rehearsal.records();
         let instant = dice.lock().expect("lock").below(Duration::from_secs(5));
@@ -214,7 +214,7 @@ fn everything_killed_at_any_instant_leaves_a_film_of_all_that_was_written() {
 #[test]
 fn a_killed_worker_is_replaced_and_the_recording_goes_on_in_the_same_file() {
     let dice = Mutex::new(Dice::new("worker killed"));
-    side_by_side(5, |number| {
+    side_by_side(10, |number| {
         let rehearsal = rehearse(9);
         rehearsal.records();
         // Everybody has joined by then, so that the counters can be compared.
@@ -255,10 +255,10 @@ fn a_killed_worker_is_replaced_and_the_recording_goes_on_in_the_same_file() {
         let programme = (second_began + after.at_s - second_at) - (first_began + last_before.at_s);
         let expected = (programme * FPS).round() as i64;
         let seen = (counter(after) + u64::from(card::LOOP_FRAMES) - counter(last_before)) % u64::from(card::LOOP_FRAMES);
-        // Capture time is estimated from arrival, anew after each join: it is late by what the busiest moment delayed, which the mixer's
-        // delay of 500 ms must cover.
+        // Where capture lies is estimated anew after each join.
+        println!("{number}: the counter went on by {seen} in {programme:.3} s, which is {expected}");
         let off = (seen as i64 - expected).rem_euclid(i64::from(card::LOOP_FRAMES));
-        assert!(off <= 15 || off >= i64::from(card::LOOP_FRAMES) - 15, "the counter went on by {seen} in {programme:.3} s");
+        assert!(off <= 2 || off >= i64::from(card::LOOP_FRAMES) - 2, "the counter went on by {seen} in {programme:.3} s");
         drop(folder);
     });
 }

@@ -50,7 +50,7 @@ fn on_one_core_beside_a_busy_loop_the_sound_is_complete_and_pictures_are_repeate
     let folder = tempfile::tempdir().expect("folder");
     let _busy = Busy::on("0");
     let duration = format!("{SECONDS}s");
-    let size = std::env::var("ROOMCAST_TEST_SIZE").unwrap_or_else(|_| "1280x720".into());
+    let size = std::env::var("ROOMCAST_TEST_SIZE").unwrap_or_else(|_| "1920x1080".into());
     let arguments = ["rehearse", "--duration", &duration, "--to", "out.mp4", "--size", &size];
     let product = Product::start(folder.path(), &arguments, &[], "");
     // The people are not on this machine: they are late by themselves otherwise.
@@ -77,9 +77,10 @@ fn on_one_core_beside_a_busy_loop_the_sound_is_complete_and_pictures_are_repeate
         let beeps = film.sound().beeps(&PEOPLE[person], range.clone()).len();
         judge.promise((24..=26).contains(&beeps), format!("{} beeps of {}", beeps, PEOPLE[person].name));
     }
-    // While four tiles stand where they are: picture and sound belong together.
+    // While four tiles stand where they are: picture and sound belong together. What is seen is late by the pictures that were left out
+    // before it, two as a rule; nothing adds up.
     for (tile, person) in [(0, 0), (1, 1)] {
-        judge.is_in_sync(tile, person, 20.0, 45.0, 4.5..11.5);
+        judge.is_in_sync(tile, person, 67.0, 200.0, 4.5..11.5);
     }
     let (made, repeated) = (figure(&outcome.said, "frames made"), figure(&outcome.said, "frames repeated"));
     judge.promise((made - f64::from(SECONDS) * 30.0).abs() <= 3.0, format!("{made} frames made, {repeated} of them repeated"));

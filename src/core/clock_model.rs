@@ -10,7 +10,8 @@
 //!   Participant. It is our own estimate, so that a sender whose clock is an hour wrong is as good as any other.
 //!
 //! Before the first report, the minimum of (arrival − media) stands for relation + offset. What is shown follows these targets by
-//! slewing: 5 ms a second once settled, faster in the first seconds of a Track and after a change of route. It never steps.
+//! slewing: 5 ms a second once settled, faster in the first seconds of a Track and after a change of route. It never steps, but for
+//! the first half second of a Track, of which nothing was shown yet.
 //!
 //! A sender's NTP clock that is set while its media run on linearly must not part its sound from its picture, although the reports of
 //! the two Tracks tell of it at different times. Such a jump of a relation is cancelled by a correction. Corrections belong to the

@@ -74,7 +74,8 @@ impl Cadence {
         let mut best: Option<(usize, f64)> = None;
         for (position, capture) in waiting.into_iter().enumerate() {
             let e = at.signed_since(capture) as f64;
-            let nearer = best.is_none_or(|(_, chosen)| (e - wanted).abs() < (chosen - wanted).abs());
+            // Of several with the same capture time, which is how a burst begins, the newest.
+            let nearer = best.is_none_or(|(_, chosen)| (e - wanted).abs() <= (chosen - wanted).abs());
             if nearer {
                 best = Some((position, e));
             } else {

@@ -6,7 +6,7 @@ use crate::ids::TrackKind;
 use crate::time::SessionTime;
 
 use super::slew::{Pace, Slewed};
-use super::track::{REPORT_NOISE_NS, Relation, TrackClock};
+use super::track::{BEGINNING_NS, REPORT_NOISE_NS, Relation, TrackClock};
 use super::window::SlidingMin;
 
 /// Two Tracks of one Participant are not further apart in transit than this; more means that the NTP clock was set in between.
@@ -134,6 +134,9 @@ impl ParticipantClock {
         self.last_arrival = self.last_arrival.max(arrival);
         match &mut self.offset {
             Some(offset) => {
+                if arrival.signed_since(self.offset_since) < BEGINNING_NS {
+                    offset.hurry(target);
+                }
                 let settled = arrival.signed_since(self.offset_since) > SETTLING_NS;
                 offset.follow(target, elapsed, if settled { Pace::Settled } else { Pace::Settling }, OFFSET_SHARE)
             }

@@ -1,4 +1,4 @@
-//! A value that follows a target without ever stepping.
+//! A value that follows a target without stepping, but for its very beginning.
 
 /// Once settled: 5 ms a second. The sound's resampler follows this exactly, without being heard.
 const CALM_PPM: f64 = 5_000.0;
@@ -53,6 +53,11 @@ impl Slewed {
             if self.hasty { (size * HASTE_PER_SECOND * elapsed * 1e-9).min(HASTY_PPM * 1e-6 * elapsed).max(calm) } else { calm };
         self.value_ns += error.clamp(-most, most);
         self.value()
+    }
+
+    /// Steps to `target_ns` if that is earlier: nothing of it was shown yet.
+    pub(super) fn hurry(&mut self, target_ns: i64) {
+        self.value_ns = self.value_ns.min(target_ns as f64);
     }
 
     /// The value, in nanoseconds.

@@ -11,6 +11,10 @@ const MEDIA_JUMP_NS: i64 = 1_000_000_000;
 /// For so long after its beginning or its first report a Track may be bent fast.
 const SETTLING_NS: i64 = 6_000_000_000;
 
+/// Whoever joins finds senders that had to wait for the connection, and sends what they kept in one burst: its oldest frames come late, and
+/// the estimate with them. What arrives so soon after the first frame is still behind the mixer's delay, so it may step to its place.
+pub(super) const BEGINNING_NS: i64 = 500_000_000;
+
 /// Reports differ by so little when nothing happened.
 pub(super) const REPORT_NOISE_NS: i64 = 40_000_000;
 
@@ -65,6 +69,7 @@ pub(super) struct TrackClock {
     pub(super) unfitted_ns: Option<i64>,
     shown: Option<Slewed>,
     first_media_ns: i64,
+    first_arrival: SessionTime,
     settled_from_ns: i64,
     last: Option<(i64, SessionTime)>,
     last_capture: SessionTime,
@@ -81,6 +86,7 @@ impl TrackClock {
             unfitted_ns: None,
             shown: None,
             first_media_ns: 0,
+            first_arrival: SessionTime::ZERO,
             settled_from_ns: SETTLING_NS,
             last: None,
             last_capture: SessionTime::ZERO,
@@ -117,6 +123,7 @@ impl TrackClock {
     pub(super) fn note(&mut self, media_ns: i64, arrival: SessionTime) {
         if self.last.is_none() {
             self.first_media_ns = media_ns;
+            self.first_arrival = arrival;
             self.settled_from_ns = media_ns.saturating_add(SETTLING_NS);
         }
         self.arrivals.push(arrival, (arrival.as_nanos() as i64).saturating_sub(media_ns));
@@ -156,7 +163,11 @@ impl TrackClock {
     pub(super) fn capture(&mut self, media_ns: i64, arrival: SessionTime, target_ns: i64) -> SessionTime {
         let elapsed = self.last.map_or(0, |(media, _)| media_ns.saturating_sub(media));
         let pace = if media_ns < self.settled_from_ns { Pace::Settling } else { Pace::Settled };
-        let shown = self.shown.get_or_insert_with(|| Slewed::at(target_ns)).follow(target_ns, elapsed, pace, 1.0);
+        let shown = self.shown.get_or_insert_with(|| Slewed::at(target_ns));
+        if arrival.signed_since(self.first_arrival) < BEGINNING_NS {
+            shown.hurry(target_ns);
+        }
+        let shown = shown.follow(target_ns, elapsed, pace, 1.0);
         if elapsed >= 0 {
             self.last = Some((media_ns, arrival));
         }

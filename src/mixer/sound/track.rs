@@ -27,8 +27,8 @@ const BACKWARDS: i64 = 144_000;
 /// Over made-up sound that comes to be known after all, it fades within 2.5 ms.
 const MEND: usize = 120;
 
-/// Beyond this error (80 ms) a voice is placed anew.
-const REPLACE: f64 = 3_840.0;
+/// Beyond this error (30 ms) a voice is placed anew: bending it there would leave it apart from its picture for seconds.
+const REPLACE: f64 = 1_440.0;
 
 /// In silence it is already from 0.5 ms on.
 const REPLACE_SILENT: f64 = 24.0;
