@@ -1,7 +1,12 @@
 //! Throttles keyframe requests.
 //!
-//! In: wishes. Out: the Tracks to ask now. Pure; time comes in. The first wish is granted at once, the next a second later: an SFU ignores
-//! more, and every keyframe costs the sender bandwidth.
+//! In: wishes, and that frames come. Out: the Tracks to ask now. Pure; time comes in. The first wish is granted at once, the next a second
+//! later: an SFU ignores more, and every keyframe costs the sender bandwidth.
+//!
+//! A frame that misses a packet is held back while the packet is asked for again, for up to 0.8 s, and all frames behind it with it. A
+//! keyframe that is asked for only then shows more than half a second of stand-still. So a camera that stands still for longer than the first
+//! repeats take is asked then, and again, because what lost the packet may lose the request: whichever comes first, packet or keyframe, ends it.
+//! Not earlier: keyframes are large, and where much is lost, asking for them at once loses more (measured: half of all seconds with a stand-still). Screens may stand still by themselves, and are not watched.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,14 +16,48 @@ use recorder_core::ids::TrackId;
 /// Shortest time between two requests for the same Track.
 const SPACING: Duration = Duration::from_secs(1);
 
+/// A camera of usual rate that stands still for so long has lost something that three requests for the packet did not bring, and LiveKit
+/// answers no more of them.
+const STILL: Duration = Duration::from_millis(330);
+
+/// One of a lower rate: so many of its own intervals.
+const STILL_INTERVALS: u32 = 4;
+
+/// So often is it asked while it stands still, at this distance: after that, nobody may be there any more.
+const STILL_REQUESTS: u32 = 3;
+const STILL_AGAIN: Duration = Duration::from_millis(100);
+
+/// Weight of the newest interval in the mean: one in so many.
+const INTERVAL_WEIGHT: u32 = 8;
+
+/// Nobody's rate is lower; a longer interval was a pause.
+const LONGEST_INTERVAL: Duration = Duration::from_millis(250);
+
 #[derive(Default)]
 pub(crate) struct KeyframeRequests {
     tracks: BTreeMap<TrackId, State>,
 }
 
+#[derive(Default)]
 struct State {
     asked: Option<Instant>,
     wanted: bool,
+    flow: Option<Flow>,
+}
+
+/// The frames of a camera.
+struct Flow {
+    last: Instant,
+    interval: Duration,
+    /// How often it was asked since it stands still.
+    asked: u32,
+}
+
+impl Flow {
+    /// When it must be asked for standing still.
+    fn ask_at(&self) -> Option<Instant> {
+        (self.asked < STILL_REQUESTS).then(|| self.last + STILL.max(self.interval * STILL_INTERVALS) + STILL_AGAIN * self.asked)
+    }
 }
 
 impl KeyframeRequests {
@@ -26,7 +65,30 @@ impl KeyframeRequests {
     pub(crate) fn want(&mut self, track: &TrackId) {
         match self.tracks.get_mut(track) {
             Some(state) => state.wanted = true,
-            None => _ = self.tracks.insert(track.clone(), State { asked: None, wanted: true }),
+            None => _ = self.tracks.insert(track.clone(), State { wanted: true, ..State::default() }),
+        }
+    }
+
+    /// A frame of a camera came out.
+    pub(crate) fn flows(&mut self, track: &TrackId, now: Instant) {
+        let state = match self.tracks.get_mut(track) {
+            Some(state) => state,
+            None => self.tracks.entry(track.clone()).or_default(),
+        };
+        match &mut state.flow {
+            None => state.flow = Some(Flow { last: now, interval: LONGEST_INTERVAL, asked: 0 }),
+            Some(flow) => {
+                let newest = now.saturating_duration_since(flow.last).min(LONGEST_INTERVAL);
+                flow.interval = (flow.interval * (INTERVAL_WEIGHT - 1) + newest) / INTERVAL_WEIGHT;
+                (flow.last, flow.asked) = (now, 0);
+            }
+        }
+    }
+
+    /// The Track may stand still: it is muted, or not sent.
+    pub(crate) fn rests(&mut self, track: &TrackId) {
+        if let Some(state) = self.tracks.get_mut(track) {
+            state.flow = None;
         }
     }
 
@@ -45,9 +107,14 @@ impl KeyframeRequests {
     pub(crate) fn due(&mut self, now: Instant) -> Vec<TrackId> {
         let mut due = Vec::new();
         for (track, state) in &mut self.tracks {
-            if state.wanted && state.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= SPACING) {
+            let still = state.flow.as_mut().filter(|flow| flow.ask_at().is_some_and(|at| now >= at));
+            let is_wanted = state.wanted && state.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= SPACING);
+            if still.is_some() || is_wanted {
                 state.asked = Some(now);
                 due.push(track.clone());
+            }
+            if let Some(flow) = still {
+                flow.asked += 1;
             }
         }
         due
@@ -55,7 +122,10 @@ impl KeyframeRequests {
 
     /// When `due` has something next.
     pub(crate) fn wake(&self) -> Option<Instant> {
-        self.tracks.values().filter(|state| state.wanted).filter_map(|state| state.asked.map(|asked| asked + SPACING)).min()
+        let wanted =
+            self.tracks.values().filter(|state| state.wanted).filter_map(|state| state.asked.map(|asked| asked + SPACING));
+        let flows = self.tracks.values().filter_map(|state| state.flow.as_ref());
+        wanted.chain(flows.filter_map(Flow::ask_at)).min()
     }
 }
 
@@ -83,6 +153,34 @@ mod tests {
         requests.satisfied(&other);
         assert_eq!(requests.due(at(5000)), []);
         assert_eq!(requests.wake(), None);
+    }
+
+    #[test]
+    fn a_camera_that_stands_still_is_asked_early_and_a_few_times() {
+        let track = TrackId::new(ParticipantId::new("a"), TrackKind::Camera);
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut requests = KeyframeRequests::default();
+        // 25 a second, then a pause, then again.
+        for ms in (0..2000).step_by(40).chain((5000..6000).step_by(40)) {
+            assert_eq!(requests.due(at(ms)), [], "at {ms} ms");
+            requests.flows(&track, at(ms));
+            if ms == 1960 {
+                assert_eq!(requests.wake(), Some(at(2290)));
+                assert_eq!(requests.due(at(2289)), []);
+                assert_eq!(requests.due(at(2290)), std::slice::from_ref(&track));
+                assert_eq!((requests.due(at(2291)), requests.wake()), (vec![], Some(at(2390))));
+                let asked = (2292..5000).filter(|ms| !requests.due(at(*ms)).is_empty());
+                assert_eq!(asked.collect::<Vec<_>>(), [2390, 2490]);
+            }
+        }
+        requests.rests(&track);
+        assert_eq!((requests.due(at(9000)), requests.wake()), (vec![], None), "a muted one may stand still");
+        // Five a second is slow, and not still.
+        for ms in (10_000..14_000).step_by(200) {
+            assert_eq!(requests.due(at(ms)), [], "at {ms} ms");
+            requests.flows(&track, at(ms));
+        }
     }
 
     #[test]

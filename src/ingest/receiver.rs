@@ -370,6 +370,7 @@ impl Receiver {
     fn send_keyframe_request(&mut self, track: &TrackId) {
         let Some((&mid, _)) = self.lines.iter().find(|(_, line)| &line.track == track) else { return };
         if let Some(stream) = self.rtc.direct_api().stream_rx_by_mid(mid, None) {
+            tracing::debug!(%mid, kind = ?track.kind, "asking for a keyframe");
             stream.request_keyframe(KeyframeRequestKind::Pli);
         }
     }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use recorder_core::ids::TrackId;
+use recorder_core::ids::{TrackId, TrackKind};
 use str0m::media::{MediaData, Mid};
 
 use super::{Out, Receiver, codec};
@@ -47,6 +47,7 @@ impl Receiver {
             line.blank = is_blank(codec, &data.data);
         }
         if line.blank {
+            self.keyframes.rests(&line.track);
             if !keyframe {
                 // Real pictures are back, but their keyframe was lost.
                 self.keyframes.want(&line.track);
@@ -81,6 +82,9 @@ impl Receiver {
             }
         };
         if codec != Codec::Opus {
+            if track.kind == TrackKind::Camera {
+                self.keyframes.flows(&track, self.now);
+            }
             if keyframe {
                 self.keyframes.satisfied(&track);
             } else if first || !data.contiguous {

@@ -203,13 +203,26 @@ impl<'a> Judge<'a> {
 
     /// Flash and beep of the tile's person belong together: median and each within the limits, and none lonely.
     pub fn is_in_sync(&mut self, tile: usize, person: usize, median_ms: f64, each_ms: f64, range: Range<f64>) -> &mut Self {
+        self.is_in_sync_but_for(0, tile, person, median_ms, each_ms, range)
+    }
+
+    /// The same, while so many flashes or beeps may be lonely.
+    pub fn is_in_sync_but_for(
+        &mut self,
+        lonely_allowed: usize,
+        tile: usize,
+        person: usize,
+        median_ms: f64,
+        each_ms: f64,
+        range: Range<f64>,
+    ) -> &mut Self {
         let (offsets, lonely) = sync_offsets(self.film, tile, person, &range);
         let middle = median(offsets.iter().copied()).unwrap_or(f64::NAN);
         let worst =
             offsets.iter().copied().fold(0.0, |worst: f64, offset| if offset.abs() > worst.abs() { offset } else { worst });
-        let enough = offsets.len() + 2 >= (range.end - range.start) as usize;
+        let enough = offsets.len() + lonely_allowed + 2 >= (range.end - range.start) as usize;
         self.promise(
-            enough && lonely == 0 && middle.abs() <= median_ms && worst.abs() <= each_ms,
+            enough && lonely <= lonely_allowed && middle.abs() <= median_ms && worst.abs() <= each_ms,
             format!(
                 "{}'s picture against sound: median {middle:.1} ms, worst {worst:.1} ms, {} pairs, {lonely} lonely",
                 PEOPLE[person].name,
