@@ -52,8 +52,8 @@ fn twins_can_stand_in_for_any_picture_of_the_chain() {
     gst::init().unwrap();
     let person = &card::PEOPLE[2];
     let (width, height) = (256, 144);
-    let main = encode_pictures(Surface::Plain, person, width, height, 100_000, Chain::Main).unwrap();
-    let twin = encode_pictures(Surface::Plain, person, width, height, 100_000, Chain::Keyframes).unwrap();
+    let main = encode_pictures(Surface::Plain, person, width, height, 100_000, LoopChain::Main).unwrap();
+    let twin = encode_pictures(Surface::Plain, person, width, height, 100_000, LoopChain::Keyframes).unwrap();
     let keyframes: Vec<usize> = (0..main.len()).filter(|&n| is_keyframe(&main[n])).collect();
     assert_eq!(keyframes, (0..10).map(|second| second * 30).collect::<Vec<_>>());
     assert!(twin.iter().all(|picture| is_keyframe(picture)));
