@@ -12,6 +12,7 @@ use recorder_core::conference::{ConferenceCommand, ConferenceEvent, EndReason};
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::ids::{TakeId, TargetId};
 use recorder_core::layout::{Layout, LayoutError};
+use recorder_core::overload::{Load, Overload};
 use recorder_core::scene::{CanvasSize, CanvasSizeError};
 use recorder_core::session::{Action, Input, Outcome, Phase, Session, SessionSettings, WhyOver};
 use recorder_core::stage::Loudness;
@@ -108,6 +109,7 @@ struct Worker {
     token_requests: mpsc::Receiver<TokenRequest>,
     token_waiters: VecDeque<TokenRequest>,
     joined: bool,
+    overload: Overload,
     fps: RateMeter,
     outcome: Option<Outcome>,
 }
@@ -174,6 +176,7 @@ impl Worker {
             token_requests,
             token_waiters: VecDeque::new(),
             joined: false,
+            overload: Overload::default(),
             fps: RateMeter::default(),
             outcome: None,
         })
@@ -234,7 +237,10 @@ impl Worker {
                     self.say(FromWorker::NeedToken);
                 }
                 () = sleep_until(wake), if wake.is_some() => self.tell(Input::Woken),
-                _ = status.tick() => self.say_status(),
+                _ = status.tick() => {
+                    self.say_status();
+                    self.look_at_load();
+                }
             }
         }
         Ok(())
@@ -394,6 +400,22 @@ impl Worker {
         if let Some(outcome) = outcome {
             let ended = FromWorker::Ended { reason: outcome.why.to_string(), fault: outcome.fault };
             if link.outgoing.send(ended).is_err() || tokio::time::timeout(LAST_WORDS, link.outgoing.flush()).await.is_err() {
+    /// Tells when the machine becomes too slow, and when it keeps up again. At the end of the Takes the programme stands still by itself.
+    fn look_at_load(&mut self) {
+        if self.session.phase() != Phase::Live {
+            return;
+        }
+        let counts = self.programme.counts();
+        let load = Load {
+            due: counts.pictures.load(Ordering::Relaxed),
+            left_out: counts.repeated.load(Ordering::Relaxed),
+            lag: self.programme.encoder_lag(),
+        };
+        if let Some(fault) = self.overload.look(load, self.clock.now()) {
+            self.say(FromWorker::Fault(fault));
+        }
+    }
+
                 tracing::debug!("nobody heard the last words");
             }
         }
