@@ -182,8 +182,9 @@ pub fn main(roles: Roles) -> ExitCode {
     };
     match run(cli, roles) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure { sentence, code }) => {
-            let _ = writeln!(std::io::stderr(), "error: {sentence}");
+        Err(failure) => {
+            let code = failure.code;
+            complain(Some(failure));
             ExitCode::from(code)
         }
     }
@@ -256,24 +257,28 @@ fn recover(folder: &Path) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     let mut failed = None;
     for one in found {
-        match one.result {
-            Ok(files) => {
-                for file in files {
-                    let _ = writeln!(out, "{}", file.file.display());
-                }
-            }
-            Err(error) => {
-                let failure = Failure::from(error.to_fault());
-                if let Some(Failure { sentence, .. }) = failed.replace(failure) {
-                    let _ = writeln!(std::io::stderr(), "error: {sentence}");
-                }
-            }
+        let (files, errors) = match one.result {
+            Ok(ended) => (ended.files, ended.left),
+            Err(error) => (Vec::new(), vec![error]),
+        };
+        for file in files {
+            let _ = writeln!(out, "{}", file.file.display());
+        }
+        for error in errors {
+            complain(failed.replace(error.to_fault().into()));
         }
     }
     failed.map_or(Ok(()), Err)
 }
 
 fn inspect(inspection: &Inspection, json: bool) -> Result<(), Failure> {
+/// Says what went wrong, if anything did.
+fn complain(failure: Option<Failure>) {
+    if let Some(Failure { sentence, .. }) = failure {
+        let _ = writeln!(std::io::stderr(), "error: {sentence}");
+    }
+}
+
     let text = match json {
         true => serde_json::to_string(inspection).map_err(Failure::operator)?,
         false => inspection.findings.trim_end().to_owned(),

@@ -15,7 +15,7 @@ use recorder_core::ids::SessionId;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::{Failure, Inspection, inputs, screen};
+use super::{Failure, Inspection, complain, inputs, screen};
 use crate::clock::SessionClock;
 use crate::config::Config;
 use crate::service::job::Rendition;
@@ -24,7 +24,7 @@ use crate::service::progress::{Progress, SyncFigure, table};
 use crate::service::supervisor::{self, Outcome, Patience, Room, SessionOrder};
 use crate::storage::disk::SystemDisk;
 use crate::storage::spool::{NOTES, RESERVE, Spool, part_name};
-use crate::storage::{StorageError, finalise};
+use crate::storage::{Finalised, StorageError, finalise};
 
 /// What was checked and is about to run.
 pub(super) struct Plan {
@@ -155,8 +155,8 @@ fn conclude(folder: &Path, outcome: &Outcome, config_file: Option<&Path>, inspec
             keep("Ended at once.")
         });
     }
-    let files = match finalise(&SystemDisk, folder) {
-        Ok(files) => files,
+    let Finalised { files, left } = match finalise(&SystemDisk, folder) {
+        Ok(ended) => ended,
         Err(StorageError::Nothing { .. }) => {
             remove_empty(folder);
             let fault = outcome.fault.clone().unwrap_or_else(|| supervisor::nothing_recorded(&outcome.reason));
@@ -168,9 +168,20 @@ fn conclude(folder: &Path, outcome: &Outcome, config_file: Option<&Path>, inspec
     let sync = rehearsed.and_then(|file| measured_sync(&file.file, config_file));
     let named: Vec<_> = files.iter().map(|file| (file.file.as_path(), file.bytes)).collect();
     let _ = std::io::stdout().write_all(table(&named, outcome, sync).as_bytes());
-    match &outcome.fault {
-        Some(fault) => Err(fault.clone().into()),
-        None => Ok(()),
+    // What a person must know comes first; the last of it ends the program.
+    let mut failures: Vec<Failure> = left.iter().map(|error| keep_part(folder, error)).collect();
+    failures.extend(outcome.fault.clone().map(Failure::from));
+    let last = failures.pop();
+    failures.into_iter().for_each(|failure| complain(Some(failure)));
+    last.map_or(Ok(()), Err)
+}
+
+/// One file of several cannot be used, and was kept.
+fn keep_part(folder: &Path, error: &StorageError) -> Failure {
+    let (sentence, folder) = (error.to_fault().sentence, folder.display());
+    Failure {
+        sentence: format!("The recording is not complete: one of its files cannot be used and stays in {folder}. {sentence}"),
+        code: 1,
     }
 }
 

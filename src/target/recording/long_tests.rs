@@ -91,7 +91,7 @@ fn child_that_records_twelve_hours() {
     let finished = finalise(&SystemDisk, &folder).unwrap();
     let probe = Command::new("ffprobe")
         .args(["-v", "error", "-show_entries", "stream=codec_type,nb_frames,duration", "-of", "csv=p=0"])
-        .arg(&finished[0].file)
+        .arg(&finished.files[0].file)
         .output()
         .unwrap();
     let said = String::from_utf8(probe.stdout).unwrap() + &String::from_utf8(probe.stderr).unwrap();

@@ -145,7 +145,7 @@ fn a_full_disk_ends_the_recording_with_a_sentence_and_what_was_written_is_usable
     assert_eq!(fault.sentence, format!("The disk is full: {} cannot grow.", folder.join("recording.mp4").display()));
     assert_eq!(std::fs::metadata(folder.join("recording.mp4")).unwrap().len(), *bytes);
     let finished = finalise(&SystemDisk, &folder).unwrap();
-    assert_eq!(finished[0].file, base.path().join("standup.mp4"));
+    assert_eq!(finished.files[0].file, base.path().join("standup.mp4"));
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn killed_at_any_instant_it_plays_and_what_was_shown_as_written_is_there() {
         assert_eq!(seen.complaints, "", "as it was left");
         let recovered = recover(&SystemDisk, base.path()).unwrap();
         let finished = recovered[0].result.as_ref().unwrap();
-        let seen = look(&finished[0].file);
+        let seen = look(&finished.files[0].file);
         assert_eq!(seen.complaints, "");
         let pictures_written = written.since(begin).as_nanos() * 30 / 1_000_000_000;
         assert!(seen.pictures.len() as u128 >= pictures_written, "{} of {pictures_written}", seen.pictures.len());
