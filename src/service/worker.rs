@@ -14,7 +14,7 @@ use recorder_core::ids::{TakeId, TargetId};
 use recorder_core::layout::{Layout, LayoutError};
 use recorder_core::overload::{Load, Overload};
 use recorder_core::scene::{CanvasSize, CanvasSizeError};
-use recorder_core::session::{Action, Input, Outcome, Phase, Session, SessionSettings, WhyOver};
+use recorder_core::session::{Action, Input, Outcome, Phase, Session, SessionSettings};
 use recorder_core::stage::Loudness;
 use recorder_core::target::TargetReport;
 use recorder_core::time::SessionTime;
@@ -334,7 +334,9 @@ impl Worker {
             ProgrammeEvent::Decoding(tracks) => self.say(FromWorker::Decoding { tracks }),
             ProgrammeEvent::Ended => tracing::debug!("the programme is complete"),
             ProgrammeEvent::Failed(fault) if fault.retry == Retry::Never => {
-                self.outcome = Some(Outcome { why: WhyOver::NoTargetLeft, fault: Some(fault) });
+                // The rest of the Take will never come: the recordings end with what they have.
+                self.recordings.values().filter_map(|r| r.writer.as_ref()).for_each(RecordingTarget::end_at_once);
+                self.tell(Input::ProgrammeFailed(fault));
             }
             ProgrammeEvent::Failed(fault) => {
                 self.say(FromWorker::Fault(fault.clone()));
@@ -483,3 +485,7 @@ impl RateMeter {
         rate
     }
 }
+
+#[cfg(test)]
+#[path = "worker_tests.rs"]
+mod tests;
