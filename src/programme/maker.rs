@@ -14,9 +14,11 @@ use recorder_core::ids::{ParticipantId, TrackId};
 use recorder_core::scene::{CanvasSize, Scene};
 use recorder_core::time::SessionTime;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
-use super::assemble::Assembler;
+use super::assemble::{Assembled, Assembler, SILENT};
 use super::grid::Grid;
+use super::packet::Stream;
 use super::ring::Ring;
 use super::{pictures, sound};
 use crate::clock::SessionClock;
@@ -155,9 +157,13 @@ impl Programme {
         let assembler = self.assembler.get_or_init(|| {
             began = true;
             let events = self.events.clone();
-            Assembler::new(self.ring.clone(), grid, move || {
-                // The receiver may be gone, then nobody waits for the end.
-                let _ = events.try_send(ProgrammeEvent::Ended);
+            Assembler::new(self.ring.clone(), grid, move |said| {
+                let event = match said {
+                    Assembled::Ended => ProgrammeEvent::Ended,
+                    Assembled::Silent(stream) => ProgrammeEvent::Failed(silent_fault(stream)),
+                };
+                // The receiver may be gone, then nobody waits for it.
+                !matches!(events.try_send(event), Err(TrySendError::Full(_)))
             })
         });
         if began {
@@ -241,6 +247,23 @@ pub(super) fn encoder_fault(error: &GraphError) -> Fault {
     Fault {
         scope: Scope::Process,
         blame: Blame::Us,
+/// The Fault of an encoder that takes everything and gives nothing; a new worker may do better.
+fn silent_fault(stream: Stream) -> Fault {
+    let encoder = match stream {
+        Stream::Video => "picture",
+        Stream::Sound => "sound",
+    };
+    Fault {
+        scope: Scope::Process,
+        blame: Blame::Us,
+        retry: Retry::After(Duration::ZERO),
+        sentence: format!(
+            "The programme cannot be encoded: the {encoder} encoder has made nothing for {} seconds.",
+            SILENT.as_secs()
+        ),
+    }
+}
+
         retry: Retry::After(Duration::ZERO),
         sentence: format!("The programme cannot be encoded: {error}."),
     }
