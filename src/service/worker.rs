@@ -27,7 +27,7 @@ use crate::clock::SessionClock;
 use crate::conference::ConferenceHandle;
 use crate::conference::livekit_room::{self, LiveKitSettings};
 use crate::conference::rehearsal::{self, RehearsalSettings};
-use crate::livekit::token_source::{TokenRequest, TokenSource};
+use crate::livekit::token_source::{TokenDesk, TokenRequest, TokenSource};
 use crate::media::{self, MediaSink};
 use crate::programme::maker::{Programme, ProgrammeError, ProgrammeEvent, ProgrammeSettings};
 use crate::programme::ring::Ring;
@@ -106,7 +106,7 @@ struct Worker {
     recordings: BTreeMap<TargetId, Recording>,
     reports: mpsc::Receiver<(TargetId, RecordingReport)>,
     report_sender: mpsc::Sender<(TargetId, RecordingReport)>,
-    token_requests: mpsc::Receiver<TokenRequest>,
+    token_desk: TokenDesk,
     token_waiters: VecDeque<TokenRequest>,
     joined: bool,
     overload: Overload,
@@ -125,7 +125,7 @@ impl Worker {
     fn start(job: Job, link: WorkerLink) -> Result<Self, WorkerError> {
         let clock = SessionClock::with_epoch(job.epoch_ns);
         let (media, source) = media::lanes();
-        let (tokens, token_requests) = TokenSource::new();
+        let (tokens, token_desk) = TokenSource::new();
         // First, because the network takes longest.
         let conference = enter(&job.conference, clock, media.clone(), tokens);
         let canvas = CanvasSize::new(job.rendition.width_px, job.rendition.height_px)?;
@@ -173,7 +173,7 @@ impl Worker {
             recordings,
             reports,
             report_sender,
-            token_requests,
+            token_desk,
             token_waiters: VecDeque::new(),
             joined: false,
             overload: Overload::default(),
@@ -232,9 +232,15 @@ impl Worker {
                 }
                 Some(event) = self.programme_events.recv() => self.programme_says(event)?,
                 Some((target, report)) = self.reports.recv() => self.target_says(target, report),
-                Some(reply) = self.token_requests.recv() => {
+                Some(reply) = self.token_desk.requests.recv() => {
                     self.token_waiters.push_back(reply);
                     self.say(FromWorker::NeedToken);
+                }
+                Ok(()) = self.token_desk.refreshed.changed() => {
+                    let newest = self.token_desk.refreshed.borrow_and_update().clone();
+                    if let Some(token) = newest {
+                        self.say(FromWorker::TokenRefreshed { token });
+                    }
                 }
                 () = sleep_until(wake), if wake.is_some() => self.tell(Input::Woken),
                 _ = status.tick() => {
@@ -394,14 +400,6 @@ impl Worker {
         self.say(FromWorker::Status(status));
     }
 
-    /// The writers have reported their end, or their time is over; what they have synced is safe either way. That is told first: should
-    /// the programme not end, the Session is over all the same, and nobody replaces this worker.
-    async fn finish(mut self) {
-        self.say_status();
-        let Self { link, programme, programme_events, outcome, .. } = self;
-        if let Some(outcome) = outcome {
-            let ended = FromWorker::Ended { reason: outcome.why.to_string(), fault: outcome.fault };
-            if link.outgoing.send(ended).is_err() || tokio::time::timeout(LAST_WORDS, link.outgoing.flush()).await.is_err() {
     /// Tells when the machine becomes too slow, and when it keeps up again. At the end of the Takes the programme stands still by itself.
     fn look_at_load(&mut self) {
         if self.session.phase() != Phase::Live {
@@ -418,6 +416,14 @@ impl Worker {
         }
     }
 
+    /// The writers have reported their end, or their time is over; what they have synced is safe either way. That is told first: should
+    /// the programme not end, the Session is over all the same, and nobody replaces this worker.
+    async fn finish(mut self) {
+        self.say_status();
+        let Self { link, programme, programme_events, outcome, .. } = self;
+        if let Some(outcome) = outcome {
+            let ended = FromWorker::Ended { reason: outcome.why.to_string(), fault: outcome.fault };
+            if link.outgoing.send(ended).is_err() || tokio::time::timeout(LAST_WORDS, link.outgoing.flush()).await.is_err() {
                 tracing::debug!("nobody heard the last words");
             }
         }
@@ -453,8 +459,9 @@ impl Worker {
 fn enter(job: &ConferenceJob, clock: SessionClock, media: MediaSink, tokens: TokenSource) -> ConferenceHandle {
     let capture = Box::new(ClockModel::new());
     match job {
-        ConferenceJob::LiveKit { url, token } => {
-            livekit_room::enter(LiveKitSettings::new(url.clone(), token.clone(), clock, capture), media, tokens)
+        ConferenceJob::LiveKit { url, token, refreshed } => {
+            let settings = LiveKitSettings::new(url.clone(), token.clone(), clock, capture);
+            livekit_room::enter(LiveKitSettings { refreshed: refreshed.clone(), ..settings }, media, tokens)
         }
         ConferenceJob::Rehearsal { socket } => {
             rehearsal::enter(RehearsalSettings { socket: socket.clone(), clock }, capture, media)
