@@ -233,15 +233,16 @@ fn record(args: RecordArgs, mut config: Config, roles: Roles, config_file: Optio
     apply(&args.picture, &mut config);
     let plan = session::plan(&config, &args.to, args.duration.map(Span::duration))?;
     let room = inputs::livekit_room(&args, &config, roles.mint)?;
-    session::run(plan, room, config_file, None)
+    session::run(plan, room, config_file, session::Listening::start()?, None)
 }
 
 fn rehearse(args: RehearseArgs, mut config: Config, config_file: Option<PathBuf>) -> Result<(), Failure> {
     apply(&args.picture, &mut config);
     let plan = session::plan(&config, &args.to, Some(args.duration.duration()))?;
-    let actors = session::Actors::start(config_file.as_deref())?;
+    let mut listening = session::Listening::start()?;
+    let actors = session::Actors::start(config_file.as_deref(), &mut listening)?;
     let room = actors.room();
-    session::run(plan, room, config_file, Some(actors))
+    session::run(plan, room, config_file, listening, Some(actors))
 }
 
 fn apply(args: &PictureArgs, config: &mut Config) {
@@ -271,7 +272,6 @@ fn recover(folder: &Path) -> Result<(), Failure> {
     failed.map_or(Ok(()), Err)
 }
 
-fn inspect(inspection: &Inspection, json: bool) -> Result<(), Failure> {
 /// Says what went wrong, if anything did.
 fn complain(failure: Option<Failure>) {
     if let Some(Failure { sentence, .. }) = failure {
@@ -279,6 +279,7 @@ fn complain(failure: Option<Failure>) {
     }
 }
 
+fn inspect(inspection: &Inspection, json: bool) -> Result<(), Failure> {
     let text = match json {
         true => serde_json::to_string(inspection).map_err(Failure::operator)?,
         false => inspection.findings.trim_end().to_owned(),

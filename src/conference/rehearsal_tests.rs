@@ -45,8 +45,8 @@ fn world(duration: Option<Duration>) -> World {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("actors");
     let listener = UnixListener::bind(&socket).unwrap();
-    let stage = Stage::new([0, 1, 2, 3, script::SCREEN_CARD].map(loops).into());
-    let actors = tokio::spawn(async move { Meeting::new(stage, duration).play(&listener).await });
+    let stage = Stage::new([0, 1, 2, 3, script::SCREEN_CARD].map(loops).into(), Arc::from([0xf8, 0xff]));
+    let actors = tokio::spawn(async move { Meeting::new(stage, duration, nix::unistd::getppid()).play(&listener).await });
     let (sink, media) = lanes();
     let settings = RehearsalSettings { socket, clock: SessionClock::start() };
     World { handle: enter(settings, Box::new(ArrivalIsCapture), sink), media, actors, _folder: folder }

@@ -79,8 +79,12 @@ pub fn run(settings: &ActorSettings) -> Result<(), ActorError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = UnixListener::bind(&settings.socket)?;
-        let ended = match prepare_loops(&settings.loops) {
-            Ok(loops) => Meeting::new(Stage::new(loops.people), settings.duration).play(&listener).await,
+    // Asked first: whoever dies while the loops are made is gone, too.
+    let parent = nix::unistd::getppid();
+        let ended = match prepare_loops(&settings.loops).and_then(|loops| Ok((loops, encode_silence()?))) {
+            Ok((loops, silence)) => {
+                Meeting::new(Stage::new(loops.people, silence), settings.duration, parent).play(&listener).await
+            }
             Err(error) => Err(error.into()),
         };
         // Left over it would only be untidy: nobody listens there.
@@ -125,9 +129,10 @@ pub(crate) struct Meeting {
 }
 
 impl Meeting {
-    pub(crate) fn new(stage: Stage, duration: Option<Duration>) -> Self {
+    /// `parent` is the process that started this one.
+    pub(crate) fn new(stage: Stage, duration: Option<Duration>, parent: nix::unistd::Pid) -> Self {
         let acts: Box<dyn Iterator<Item = Act> + Send> = Box::new(script::acts());
-        Self { stage, acts: acts.peekable(), zero: None, duration, parent: nix::unistd::getppid() }
+        Self { stage, acts: acts.peekable(), zero: None, duration, parent }
     }
 
     /// Plays for one receiver after the other.
