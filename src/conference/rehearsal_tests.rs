@@ -159,3 +159,18 @@ async fn actors_that_die_end_the_session_with_a_fault() {
         }
     }
 }
+
+#[tokio::test]
+async fn who_says_goodbye_and_does_not_listen_has_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("actors");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let mut receiver = tokio::net::UnixStream::connect(&socket).await.unwrap();
+    say(&mut receiver, &ToActors::Hello).await.unwrap();
+    say(&mut receiver, &ToActors::Leave).await.unwrap();
+    // Gone before the actors have said a word: what they write comes to nobody.
+    drop(receiver);
+    let stage = Stage::new(vec![loops(0)], Arc::from([0xf8, 0xff]));
+    let playing = Meeting::new(stage, None, nix::unistd::getppid()).play(&listener);
+    tokio::time::timeout(Duration::from_secs(10), playing).await.expect("nobody is waited for").unwrap();
+}

@@ -68,17 +68,36 @@ pub fn sound_sample(person: &Person, at: u32) -> f32 {
     card::TONE_AMPLITUDE * wave(person.tone_hz) + beep
 }
 
+fn opus_encoder() -> Result<opus::Encoder, EncodeError> {
+    let mut encoder = opus::Encoder::new(SAMPLE_RATE_HZ, opus::Channels::Mono, opus::Application::Audio)?;
+    encoder.set_bitrate(opus::Bitrate::Bits(OPUS_BPS))?;
+    encoder.set_vbr(false)?;
+    encoder.set_dtx(false)?;
+    encoder.set_inband_fec(false)?;
+    Ok(encoder)
+}
+
+/// A packet of silence that can be sent again and again: what the encoder makes after a second of it.
+///
+/// # Errors
+/// Opus refuses.
+pub fn encode_silence() -> Result<Arc<[u8]>, EncodeError> {
+    let mut encoder = opus_encoder()?;
+    let samples = [0.0_f32; PACKET_SAMPLES as usize];
+    let mut packet = Vec::new();
+    for _ in 0..SAMPLE_RATE_HZ / PACKET_SAMPLES {
+        packet = encoder.encode_vec_float(&samples, 1500)?;
+    }
+    Ok(packet.into())
+}
+
 /// Encodes the sound of `person`: Opus, mono, 20 ms, constant rate. Packet `k` is what the encoder makes of the samples from media time `k` * 20 ms
 /// on, as any sender does it: a decoder gives them later by the encoder's look-ahead (312 samples). Packet 0 follows the last one without a seam.
 ///
 /// # Errors
 /// Opus refuses.
 pub fn encode_sound(person: &Person) -> Result<Vec<Arc<[u8]>>, EncodeError> {
-    let mut encoder = opus::Encoder::new(SAMPLE_RATE_HZ, opus::Channels::Mono, opus::Application::Audio)?;
-    encoder.set_bitrate(opus::Bitrate::Bits(OPUS_BPS))?;
-    encoder.set_vbr(false)?;
-    encoder.set_dtx(false)?;
-    encoder.set_inband_fec(false)?;
+    let mut encoder = opus_encoder()?;
     let mut packets = Vec::with_capacity(LOOP_PACKETS as usize);
     let mut samples = [0.0_f32; PACKET_SAMPLES as usize];
     // The first round only brings the encoder into the state in which the loop begins again.

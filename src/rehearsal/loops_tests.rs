@@ -159,3 +159,28 @@ fn the_smallest_sufficient_layer_is_chosen() {
     assert_eq!(Layer::fitting([Layer::L360, Layer::L180], 1280, 720), Some(Layer::L360));
     assert_eq!(Layer::fitting([], 1, 1), None);
 }
+
+#[test]
+fn a_turn_begins_and_ends_without_a_click_and_silence_is_silent() {
+    let silence = crate::rehearsal::encode::encode_silence().unwrap();
+    let person = &card::PEOPLE[0];
+    let packets = encode_sound(person).unwrap();
+    // Half a second of silence, a turn from packet 25 to packet 75, and silence again.
+    let sent = (0..25).map(|_| &silence).chain(&packets[25..75]).chain((0..50).map(|_| &silence));
+    let mut decoder = opus::Decoder::new(SAMPLE_RATE_HZ, opus::Channels::Mono).unwrap();
+    let mut heard = Vec::new();
+    for packet in sent {
+        let mut samples = [0.0_f32; PACKET_SAMPLES as usize];
+        assert_eq!(decoder.decode_float(packet, &mut samples, false).unwrap(), PACKET_SAMPLES as usize);
+        heard.extend(samples);
+    }
+    let loudest = |from: usize, until: usize| heard[from..until].iter().fold(0.0_f32, |most, sample| most.max(sample.abs()));
+    let (begin, end) = (25 * PACKET_SAMPLES as usize, 75 * PACKET_SAMPLES as usize);
+    assert!(loudest(0, begin) < 1e-4 && loudest(end + 4_800, heard.len()) < 1e-3, "silence");
+    assert!(loudest(begin, end) > 0.15, "the beep is in it");
+    // The beep is the loudest; at the ends of the turn there is nothing above the tone.
+    assert!(
+        loudest(begin, begin + 4_800) < 1.5 * card::TONE_AMPLITUDE
+            && loudest(end - 4_800, end + 4_800) < 1.5 * card::TONE_AMPLITUDE
+    );
+}
