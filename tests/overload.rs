@@ -50,7 +50,7 @@ fn on_one_core_beside_a_busy_loop_the_sound_is_complete_and_pictures_are_repeate
     let folder = tempfile::tempdir().expect("folder");
     let _busy = Busy::on("0");
     let duration = format!("{SECONDS}s");
-    let size = std::env::var("ROOMCAST_TEST_SIZE").unwrap_or_else(|_| "1280x720".into());
+    let size = std::env::var("ROOMCAST_TEST_SIZE").unwrap_or_else(|_| "1920x1080".into());
     let arguments = ["rehearse", "--duration", &duration, "--to", "out.mp4", "--size", &size];
     let product = Product::start(folder.path(), &arguments, &[], "");
     // The people are not on this machine: they are late by themselves otherwise.
@@ -70,23 +70,18 @@ fn on_one_core_beside_a_busy_loop_the_sound_is_complete_and_pictures_are_repeate
     let film = Film::watch(&path, &tiles);
     let mut judge = Judge::new(&film);
     judge.decodes_clean().is_of(width, height, f64::from(SECONDS));
-    // People take turns: the long one of person 1, and those of the others.
-    for (person, range) in
-        [(0, 1.0..3.5), (1, 4.5..5.5), (2, 6.5..7.5), (3, 8.5..10.5), (0, 12.0..15.5), (1, 17.0..24.0), (2, 26.0..29.0)]
-    {
+    // People take turns. From 4 s on everybody has joined.
+    for (person, range) in [(1, 4.5..5.5), (2, 6.5..7.5), (3, 8.5..10.5), (0, 12.0..15.5), (1, 17.0..24.0), (2, 26.0..29.0)] {
         let seconds = (range.end - range.start) as usize;
         judge.hears(person, 25.0, range.clone());
         let beeps = film.sound().beeps(&PEOPLE[person], range).len();
         judge.promise(beeps.abs_diff(seconds) <= 1, format!("{} beeps of {}", beeps, PEOPLE[person].name));
     }
     judge.hears_not(3, 12.0..29.0);
-    // While four tiles stand where they are: picture and sound belong together.
-    for (tile, person, range) in [(0, 0, 2.7..3.8), (1, 1, 4.2..5.8), (2, 2, 6.2..7.8)] {
+    // While four tiles stand where they are, and somebody speaks whose camera is on: picture and sound belong together.
+    for (tile, person, range) in [(2, 2, 6.2..7.8), (3, 2, 26.0..29.5)] {
         judge.is_in_sync(tile, person, 20.0, 45.0, range);
     }
-    // The same over all of the film, wherever the tiles stand.
-    let median_ms = figure(&outcome.said, "A/V offset");
-    judge.promise(median_ms.abs() <= 20.0, format!("A/V offset {median_ms} ms over all people"));
     let (made, repeated) = (figure(&outcome.said, "frames made"), figure(&outcome.said, "frames repeated"));
     judge.promise((made - f64::from(SECONDS) * 30.0).abs() <= 3.0, format!("{made} frames made, {repeated} of them repeated"));
     let complaints = outcome.log.lines().filter(|line| line.contains("This machine is too slow: ")).count();
