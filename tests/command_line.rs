@@ -99,3 +99,25 @@ fn a_bad_variable_is_named() {
                     \"500ms\", \"60s\", \"2m\" or \"12h\"\n";
     assert_eq!((String::from_utf8(output.stderr).unwrap().as_str(), output.status.code()), (sentence, Some(2)));
 }
+
+#[test]
+fn an_interrupt_while_the_simulated_meeting_begins_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let temporary = folder.path().join("tmp");
+    std::fs::create_dir(&temporary).unwrap();
+    let is_empty = || std::fs::read_dir(&temporary).unwrap().next().is_none();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_roomcast"));
+    command.current_dir(folder.path()).env("TMPDIR", &temporary).args(["rehearse", "--to", "out.mp4"]);
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // The folder of the actors' socket is made just before they are started.
+    while is_empty() {
+        std::thread::yield_now();
+    }
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), nix::sys::signal::Signal::SIGINT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "ended by itself: {error}");
+    assert!(error.contains("nothing was recorded") || error.contains("before anything was recorded"), "{error}");
+    assert!(is_empty(), "the actors and their folder are gone");
+    assert!(!folder.path().join("out.mp4").exists());
+}

@@ -182,8 +182,9 @@ pub fn main(roles: Roles) -> ExitCode {
     };
     match run(cli, roles) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure { sentence, code }) => {
-            let _ = writeln!(std::io::stderr(), "error: {sentence}");
+        Err(failure) => {
+            let code = failure.code;
+            complain(Some(failure));
             ExitCode::from(code)
         }
     }
@@ -232,15 +233,16 @@ fn record(args: RecordArgs, mut config: Config, roles: Roles, config_file: Optio
     apply(&args.picture, &mut config);
     let plan = session::plan(&config, &args.to, args.duration.map(Span::duration))?;
     let room = inputs::livekit_room(&args, &config, roles.mint)?;
-    session::run(plan, room, config_file, None)
+    session::run(plan, room, config_file, session::Listening::start()?, None)
 }
 
 fn rehearse(args: RehearseArgs, mut config: Config, config_file: Option<PathBuf>) -> Result<(), Failure> {
     apply(&args.picture, &mut config);
     let plan = session::plan(&config, &args.to, Some(args.duration.duration()))?;
-    let actors = session::Actors::start(config_file.as_deref())?;
+    let mut listening = session::Listening::start()?;
+    let actors = session::Actors::start(config_file.as_deref(), &mut listening)?;
     let room = actors.room();
-    session::run(plan, room, config_file, Some(actors))
+    session::run(plan, room, config_file, listening, Some(actors))
 }
 
 fn apply(args: &PictureArgs, config: &mut Config) {
@@ -256,21 +258,25 @@ fn recover(folder: &Path) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     let mut failed = None;
     for one in found {
-        match one.result {
-            Ok(files) => {
-                for file in files {
-                    let _ = writeln!(out, "{}", file.file.display());
-                }
-            }
-            Err(error) => {
-                let failure = Failure::from(error.to_fault());
-                if let Some(Failure { sentence, .. }) = failed.replace(failure) {
-                    let _ = writeln!(std::io::stderr(), "error: {sentence}");
-                }
-            }
+        let (files, errors) = match one.result {
+            Ok(ended) => (ended.files, ended.left),
+            Err(error) => (Vec::new(), vec![error]),
+        };
+        for file in files {
+            let _ = writeln!(out, "{}", file.file.display());
+        }
+        for error in errors {
+            complain(failed.replace(error.to_fault().into()));
         }
     }
     failed.map_or(Ok(()), Err)
+}
+
+/// Says what went wrong, if anything did.
+fn complain(failure: Option<Failure>) {
+    if let Some(Failure { sentence, .. }) = failure {
+        let _ = writeln!(std::io::stderr(), "error: {sentence}");
+    }
 }
 
 fn inspect(inspection: &Inspection, json: bool) -> Result<(), Failure> {

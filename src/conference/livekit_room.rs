@@ -34,6 +34,8 @@ pub struct LiveKitSettings {
     pub url: String,
     /// Access token for the room.
     pub token: Secret,
+    /// What the server gave for the same room after that token, if anything; tried when the token is refused.
+    pub refreshed: Option<Secret>,
     /// How reception is set up.
     pub ingest: IngestSettings,
     /// The clock model.
@@ -43,7 +45,7 @@ pub struct LiveKitSettings {
 impl LiveKitSettings {
     /// The defaults of reception, with this clock and clock model.
     pub fn new(url: impl Into<String>, token: Secret, clock: SessionClock, capture: Box<dyn CaptureTimes>) -> Self {
-        Self { url: url.into(), token, ingest: IngestSettings::new(clock), capture }
+        Self { url: url.into(), token, refreshed: None, ingest: IngestSettings::new(clock), capture }
     }
 }
 
@@ -58,7 +60,7 @@ pub fn enter(settings: LiveKitSettings, media: MediaSink, tokens: TokenSource) -
                 let room = Room {
                     url: settings.url,
                     token: settings.token,
-                    refresh: None,
+                    refresh: settings.refreshed,
                     tokens,
                     ingest,
                     reception,

@@ -284,14 +284,14 @@ async fn a_rejoin_that_is_refused_asks_for_a_token_then_takes_the_refreshed_one_
     client.say(R::Leave(leave)).await;
     drop(client);
     server.refuse("401 Unauthorized", "token is expired").await;
-    asked.recv().await.unwrap().send(Some(Secret::new("from-the-source"))).unwrap();
+    asked.requests.recv().await.unwrap().send(Some(Secret::new("from-the-source"))).unwrap();
     let mut client = server.accept().await;
     assert_eq!(client.bearer, "Bearer from-the-source");
     client.join().await;
     client.say(R::Leave(leave_again())).await;
     drop(client);
     server.refuse("401 Unauthorized", "token is expired").await;
-    asked.recv().await.unwrap().send(None).unwrap();
+    asked.requests.recv().await.unwrap().send(None).unwrap();
     let client = server.accept().await;
     assert_eq!(client.bearer, "Bearer refreshed");
     drop(client);
@@ -302,7 +302,7 @@ async fn a_rejoin_that_is_refused_asks_for_a_token_then_takes_the_refreshed_one_
         }
     };
     let answering = async {
-        while let Some(question) = asked.recv().await {
+        while let Some(question) = asked.requests.recv().await {
             _ = question.send(None);
         }
     };
@@ -311,6 +311,42 @@ async fn a_rejoin_that_is_refused_asks_for_a_token_then_takes_the_refreshed_one_
         () = async { tokio::join!(refusing, answering); } => unreachable!(),
     };
     assert!(matches!(&reason, EndReason::Refused(fault) if fault.sentence.contains("expired")), "{reason:?}");
+}
+
+#[tokio::test]
+async fn a_resume_that_is_refused_with_the_refreshed_token_is_a_join_with_the_first_one() {
+    let server = Server::start().await;
+    let (tokens, mut asked) = TokenSource::new();
+    let mut handle = server.enter(tokens);
+    let mut client = server.accept().await;
+    client.join().await;
+    client.say(R::RefreshToken("refreshed".into())).await;
+    until(&mut handle, |e| *e == ConferenceEvent::Listed).await;
+    asked.refreshed.changed().await.unwrap();
+    assert_eq!(asked.refreshed.borrow().as_ref().map(Secret::expose), Some("refreshed"), "kept for a later process");
+    client.socket.close(None).await.unwrap();
+    drop(client);
+    server.refuse("401 Unauthorized", "invalid token: refreshed").await;
+    let mut client = server.accept().await;
+    assert_eq!((client.bearer.as_str(), client.query.contains("reconnect")), ("Bearer canary-token-1", false));
+    client.join().await;
+    let events = until(&mut handle, |e| *e == ConferenceEvent::Listed).await;
+    assert!(matches!(events[0], ConferenceEvent::Entered { .. }), "{events:?}");
+    assert!(asked.requests.try_recv().is_err(), "nobody had to be asked");
+}
+
+#[tokio::test]
+async fn a_replacement_tries_the_refreshed_token_when_the_first_one_is_refused() {
+    let server = Server::start().await;
+    let url = format!("ws://{}", server.listener.local_addr().unwrap());
+    let settings = LiveKitSettings::new(url, Secret::new(TOKEN), SessionClock::start(), Box::new(ArrivalIsCapture));
+    let settings = LiveKitSettings { refreshed: Some(Secret::new("refreshed")), ..settings };
+    let mut handle = enter(settings, lanes().0, TokenSource::none());
+    server.refuse("401 Unauthorized", "token is expired").await;
+    let mut client = server.accept().await;
+    assert_eq!(client.bearer, "Bearer refreshed");
+    client.join().await;
+    until(&mut handle, |e| *e == ConferenceEvent::Listed).await;
 }
 
 fn leave_again() -> LeaveRequest {

@@ -45,8 +45,8 @@ fn world(duration: Option<Duration>) -> World {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("actors");
     let listener = UnixListener::bind(&socket).unwrap();
-    let stage = Stage::new([0, 1, 2, 3, script::SCREEN_CARD].map(loops).into());
-    let actors = tokio::spawn(async move { Meeting::new(stage, duration).play(&listener).await });
+    let stage = Stage::new([0, 1, 2, 3, script::SCREEN_CARD].map(loops).into(), Arc::from([0xf8, 0xff]));
+    let actors = tokio::spawn(async move { Meeting::new(stage, duration, nix::unistd::getppid()).play(&listener).await });
     let (sink, media) = lanes();
     let settings = RehearsalSettings { socket, clock: SessionClock::start() };
     World { handle: enter(settings, Box::new(ArrivalIsCapture), sink), media, actors, _folder: folder }
@@ -158,4 +158,19 @@ async fn actors_that_die_end_the_session_with_a_fault() {
             break;
         }
     }
+}
+
+#[tokio::test]
+async fn who_says_goodbye_and_does_not_listen_has_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("actors");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let mut receiver = tokio::net::UnixStream::connect(&socket).await.unwrap();
+    say(&mut receiver, &ToActors::Hello).await.unwrap();
+    say(&mut receiver, &ToActors::Leave).await.unwrap();
+    // Gone before the actors have said a word: what they write comes to nobody.
+    drop(receiver);
+    let stage = Stage::new(vec![loops(0)], Arc::from([0xf8, 0xff]));
+    let playing = Meeting::new(stage, None, nix::unistd::getppid()).play(&listener);
+    tokio::time::timeout(Duration::from_secs(10), playing).await.expect("nobody is waited for").unwrap();
 }

@@ -12,6 +12,7 @@ mod flow;
 pub(crate) mod tests;
 
 use crate::scene::{CanvasSize, Fit, Label, Rect, Rgb, Scene, Tile};
+use crate::secret::Pii;
 use crate::stage::{Part, Seat, Stage};
 use crate::time::SessionTime;
 
@@ -215,11 +216,19 @@ impl Region {
                 Part::Person => self.cameras,
             },
             label: match self.labels {
-                Labels::Names => Some(Label { name: seat.name.clone(), muted: seat.muted }),
+                Labels::Names => Some(Label { name: label(seat), muted: seat.muted }),
                 Labels::None => None,
             },
             speaking: seat.speaking && self.speaker == Speaker::Border,
         }
+    }
+}
+
+/// What a tile is called. A screen says whose it is, and that it is not its owner.
+fn label(seat: &Seat) -> Pii {
+    match seat.part {
+        Part::Screen => Pii::new(format!("{} (screen)", seat.name.expose())),
+        Part::Person => seat.name.clone(),
     }
 }
 

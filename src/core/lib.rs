@@ -9,6 +9,7 @@ pub mod conference;
 pub mod fault;
 pub mod ids;
 pub mod layout;
+pub mod overload;
 pub mod scene;
 pub mod secret;
 pub mod session;

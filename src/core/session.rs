@@ -44,6 +44,8 @@ pub enum Input {
         /// What it says.
         report: TargetReport,
     },
+    /// No programme can be made any more, and no other worker would do better: end all Takes with what they have, and leave.
+    ProgrammeFailed(Fault),
     /// End all Takes now, and leave.
     Stop,
     /// The time of [`Session::poll_wake`] is reached.
@@ -192,6 +194,16 @@ impl Session {
             Input::Conference(event) => self.conference(event, now),
             Input::Heard(heard) => self.people.metered(&heard, now),
             Input::Target { id, report } => self.target_reports(&id, report, now),
+            Input::ProgrammeFailed(fault) => {
+                if let Some(outcome) = &mut self.outcome {
+                    outcome.fault.get_or_insert_with(|| fault.clone());
+                }
+                self.end(Outcome::new(WhyOver::NoProgramme, Some(fault)), now, now);
+                // No last word will be mixed any more.
+                if let Leaving::At(_) = self.leaving {
+                    self.leaving = Leaving::At(now);
+                }
+            }
             Input::Stop => self.end(Outcome::new(WhyOver::Stopped, None), now, now),
             Input::Woken => {}
         }

@@ -7,11 +7,13 @@
 mod decoder;
 mod encoder;
 mod film;
+mod loops;
 mod template;
 
 pub use decoder::{Decoded, DecoderGraph, DecoderOutput};
 pub use encoder::{EncodedPacket, SoundEncoder, VideoEncoder, VideoSettings};
 pub use film::{FilmReader, FilmStream, FilmTime};
+pub use loops::{LoopChain, LoopEncoder, LoopFault, LoopSettings};
 pub(crate) use template::lower_this_thread;
 pub use template::{Graph, GraphError, GraphFault, Template, check_all};
 

@@ -3,7 +3,7 @@
 //! In: the server's participant lists and updates. Out: [`ConferenceEvent`]s, and which sid a Track has at the moment. Pure.
 //!
 //! **People** are participants of kind STANDARD, SIP, INGRESS, CONNECTOR and BRIDGE. Recorders, other egress and agents are machines: they get
-//! no tile and no sound. Hidden participants are not shown to us by the server.
+//! no tile and no sound. Hidden participants are not shown to us by the server; somebody who becomes hidden has left.
 //! **Tracks** are named by person and kind, so one kind has one sid at a time. Where a person offers two of the same kind, one that is not muted
 //! wins, then the newer. A track of unknown source takes the camera's or microphone's place if that is free, else the screen's.
 
@@ -127,7 +127,7 @@ impl Roster {
     }
 
     fn one(&mut self, info: &ParticipantInfo, events: &mut Vec<ConferenceEvent>) {
-        if info.sid == self.own_sid || info.identity.is_empty() || !is_person(info) {
+        if info.sid == self.own_sid || info.identity.is_empty() {
             return;
         }
         let id = ParticipantId::new(info.identity.as_str());
@@ -136,6 +136,11 @@ impl Roster {
             if self.people.get(&id).is_some_and(|known| known.sid == info.sid) {
                 self.remove(&id, events);
             }
+            return;
+        }
+        if !is_person(info) {
+            // Rights change in the middle of a meeting: whoever is hidden from now on is not to be shown, and not to be subscribed.
+            self.remove(&id, events);
             return;
         }
         if !self.people.contains_key(&id) && self.people.len() >= MAX_PEOPLE {

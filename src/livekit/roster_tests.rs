@@ -155,3 +155,24 @@ fn two_cameras_keep_their_choice_in_whatever_order_the_server_lists_them() {
     roster.updated(&[person("a", "PA_a", vec![camera("TR_2"), camera("TR_1")])]);
     assert_eq!(roster.sid_of(&cam("a")), Some("TR_2"), "nothing has changed");
 }
+
+#[test]
+fn somebody_who_becomes_hidden_or_a_machine_has_left_and_may_come_again() {
+    let ada = || person("a", "PA_a", vec![camera("TR_1")]);
+    let permission = Some(ParticipantPermission { hidden: true, ..Default::default() });
+    let hidden = ParticipantInfo { permission, ..ada() };
+    let machine = ParticipantInfo { kind: participant_info::Kind::Agent.into(), ..ada() };
+    for gone in [hidden, machine] {
+        let (mut roster, _) = joined(vec![ada()]);
+        assert_eq!(roster.updated(std::slice::from_ref(&gone)), [TrackDown { track: cam("a") }, Left { participant: id("a") }]);
+        assert_eq!((roster.sid_of(&cam("a")), roster.track_of("TR_1")), (None, None), "nothing of them is subscribed");
+        assert_eq!(roster.updated(std::slice::from_ref(&gone)), [], "told once");
+        assert_eq!(roster.updated(&[ada()]).len(), 2, "back again");
+        // In the complete list after a resume, too.
+        assert_eq!(roster.replaced(std::slice::from_ref(&gone)), [TrackDown { track: cam("a") }, Left { participant: id("a") }]);
+        // The farewell of an older, hidden session of somebody who is there.
+        roster.updated(&[ada()]);
+        let farewell = ParticipantInfo { sid: "PA_old".into(), state: participant_info::State::Disconnected.into(), ..gone };
+        assert_eq!(roster.updated(&[farewell]), []);
+    }
+}

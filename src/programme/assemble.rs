@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::grid::Grid;
 use super::packet::{CodecHeaders, Packet, Stream};
@@ -16,6 +17,20 @@ use crate::graph::{EncodedPacket, SoundEncoder};
 pub const AAC_FRAME_SAMPLES: u64 = 1024;
 /// Sound channels of the programme.
 pub const CHANNELS: u16 = 2;
+
+/// An encoder that has made nothing for so much programme time, while it was given pictures or the other one made packets, is silent.
+pub const SILENT: Duration = Duration::from_secs(15);
+/// Bytes that may wait for the other encoder's header.
+const EARLY_BYTES: usize = 64 << 20;
+
+/// What the meeting point has to say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Assembled {
+    /// Both encoders have ended, and the ring is closed. Said once.
+    Ended,
+    /// An encoder is silent, and nothing more is published. Said again with each packet until it is heard.
+    Silent(Stream),
+}
 
 /// The meeting point of both encoders.
 #[derive(Clone)]
@@ -28,39 +43,53 @@ struct State {
     grid: Grid,
     avc: Option<Arc<[u8]>>,
     aac: Option<Arc<[u8]>>,
-    /// Packets that came before both headers were known: a few, from the first moments.
+    /// Packets that came before both headers were known: a few, from the first moments, at most [`SILENT`] and [`EARLY_BYTES`].
     early: Vec<Packet>,
+    early_bytes: usize,
     pictures: u64,
-    /// Ticks whose pictures are being encoded; a few, because the picture thread holds pictures back from a slow encoder.
+    /// Ticks whose pictures are being encoded; a few, because the picture thread holds pictures back from a slow encoder, and at most those of
+    /// [`SILENT`].
     ticks: VecDeque<u64>,
     sounds: u64,
     bytes: u64,
     open_streams: u8,
-    at_end: Option<Box<dyn FnOnce() + Send>>,
+    /// The silent one, once there is one, and whether that was heard.
+    silent: Option<(Stream, bool)>,
+    tell: Box<dyn FnMut(Assembled) -> bool + Send>,
 }
 
 impl Assembler {
-    /// Feeds `ring` with packets on `grid`; `at_end` is called once, after both encoders have ended and the ring is closed.
-    pub fn new(ring: Ring, grid: Grid, at_end: impl FnOnce() + Send + 'static) -> Self {
+    /// Feeds `ring` with packets on `grid`. `tell` is called on the encoders' threads, must not wait, and says whether it was heard.
+    pub fn new(ring: Ring, grid: Grid, tell: impl FnMut(Assembled) -> bool + Send + 'static) -> Self {
         let state = State {
             ring,
             grid,
             avc: None,
             aac: None,
             early: Vec::new(),
+            early_bytes: 0,
             pictures: 0,
             ticks: VecDeque::new(),
             sounds: 0,
             bytes: 0,
             open_streams: 2,
-            at_end: Some(Box::new(at_end)),
+            silent: None,
+            tell: Box::new(tell),
         };
         Self { shared: Arc::new(Mutex::new(state)) }
     }
 
     /// The picture of this tick is handed to the encoder next. Ticks may be left out: the picture before then lasts longer.
     pub fn expect(&self, tick: u64) {
-        self.lock().ticks.push_back(tick);
+        let mut state = self.lock();
+        if let Some((silent, _)) = state.silent {
+            return state.fall_silent(silent);
+        }
+        let oldest = state.ticks.front().map_or(tick, |oldest| *oldest);
+        if state.grid.picture(tick).since(state.grid.picture(oldest)) > SILENT {
+            return state.fall_silent(Stream::Video);
+        }
+        state.ticks.push_back(tick);
     }
 
     /// Takes what the picture encoder made, `None` at its end.
@@ -68,6 +97,9 @@ impl Assembler {
         let mut state = self.lock();
         let Some(encoded) = encoded else { return state.end() };
         let Some(tick) = state.ticks.pop_front() else {
+            if state.silent.is_some() {
+                return;
+            }
             tracing::error!("the picture encoder made a picture that nobody gave it");
             return;
         };
@@ -119,6 +151,9 @@ impl Assembler {
 
 impl State {
     fn publish(&mut self, packet: Packet) {
+        if let Some((silent, _)) = self.silent {
+            return self.fall_silent(silent);
+        }
         self.bytes += packet.data.len() as u64;
         match (&self.avc, &self.aac) {
             (Some(avc), Some(aac)) if !self.early.is_empty() => {
@@ -137,25 +172,38 @@ impl State {
                 early.into_iter().for_each(|p| self.ring.publish(p));
             }
             (Some(_), Some(_)) => self.ring.publish(packet),
-            _ => self.early.push(packet),
+            (avc, _) => {
+                let missing = if avc.is_none() { Stream::Video } else { Stream::Sound };
+                let waited = self.early.first().map_or(Duration::ZERO, |first| packet.pts.since(first.pts));
+                self.early_bytes += packet.data.len();
+                if waited > SILENT || self.early_bytes > EARLY_BYTES {
+                    return self.fall_silent(missing);
+                }
+                self.early.push(packet);
+            }
         }
     }
 
+    /// Nothing that was made can be decoded, or be kept in sync: it is given up, and told until somebody has heard it.
+    fn fall_silent(&mut self, stream: Stream) {
+        let (silent, heard) = self.silent.unwrap_or((stream, false));
+        self.early = Vec::new();
+        self.ticks.clear();
+        self.silent = Some((silent, heard || (self.tell)(Assembled::Silent(silent))));
+    }
+
     fn end(&mut self) {
+        let was_open = self.open_streams > 0;
         self.open_streams = self.open_streams.saturating_sub(1);
-        if self.open_streams == 0 {
+        if was_open && self.open_streams == 0 {
             self.ring.close();
-            if let Some(at_end) = self.at_end.take() {
-                at_end();
-            }
+            (self.tell)(Assembled::Ended);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use recorder_core::scene::CanvasSize;
     use recorder_core::time::SessionTime;
 
@@ -172,7 +220,11 @@ mod tests {
         let grid = Grid { canvas: CanvasSize { width_px: 16, height_px: 16 }, fps: 30, first: SessionTime::from_millis(1000) };
         let ended = Arc::new(Mutex::new(false));
         let flag = ended.clone();
-        let assembler = Assembler::new(ring.clone(), grid, move || *flag.lock().unwrap() = true);
+        let assembler = Assembler::new(ring.clone(), grid, move |told| {
+            assert_eq!(told, Assembled::Ended);
+            *flag.lock().unwrap() = true;
+            true
+        });
         let mut cursor = ring.record_from(SessionTime::ZERO);
         // Tick 1 was left out by a machine that is too slow.
         [0, 2].into_iter().for_each(|tick| assembler.expect(tick));
@@ -196,5 +248,72 @@ mod tests {
         );
         assert_eq!(got.iter().filter(|(s, _)| *s == Stream::Sound).nth(1).unwrap().1, 1_000_000_000);
         assert!(matches!(cursor.next(Duration::ZERO), Next::Closed) && *ended.lock().unwrap());
+    }
+
+    /// An assembler whose words are kept; the first `deaf` of them are not heard.
+    fn listened(deaf: usize) -> (Assembler, Ring, Arc<Mutex<Vec<Assembled>>>) {
+        let ring = Ring::default();
+        let grid = Grid { canvas: CanvasSize { width_px: 16, height_px: 16 }, fps: 30, first: SessionTime::from_millis(1000) };
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let words = told.clone();
+        let assembler = Assembler::new(ring.clone(), grid, move |word| {
+            words.lock().unwrap().push(word);
+            words.lock().unwrap().len() > deaf
+        });
+        (assembler, ring, told)
+    }
+
+    fn waiting(assembler: &Assembler) -> usize {
+        let state = assembler.lock();
+        state.early.len().max(state.ticks.len())
+    }
+
+    #[test]
+    fn an_encoder_that_stays_silent_from_the_beginning_is_told_and_nothing_piles_up() {
+        let (assembler, ring, told) = listened(2);
+        // Ten minutes of sound, and no picture.
+        (0..28_125).for_each(|_| assembler.sound(encoded(b"aac")));
+        assert_eq!(*told.lock().unwrap(), [Assembled::Silent(Stream::Video); 3], "until it was heard");
+        assert_eq!((waiting(&assembler), ring.bytes()), (0, 0));
+
+        let (assembler, _, told) = listened(0);
+        for tick in 0..18_000 {
+            assembler.expect(tick);
+            assembler.picture(encoded(b"avc"));
+            assert!(waiting(&assembler) <= 15 * 30 + 1);
+        }
+        assert_eq!(*told.lock().unwrap(), [Assembled::Silent(Stream::Sound)]);
+    }
+
+    #[test]
+    fn a_large_packet_more_than_may_wait_is_not_kept() {
+        let (assembler, _, told) = listened(0);
+        let large: Arc<[u8]> = vec![0; EARLY_BYTES / 2 + 1].into();
+        for tick in 0..2 {
+            assembler.expect(tick);
+            let packet = encoded(b"avc").map(|packet| EncodedPacket { data: large.clone(), ..packet });
+            assembler.picture(packet);
+        }
+        assert_eq!(*told.lock().unwrap(), [Assembled::Silent(Stream::Sound)]);
+    }
+
+    #[test]
+    fn a_picture_encoder_that_falls_silent_later_is_told() {
+        let (assembler, ring, told) = listened(0);
+        assembler.expect(0);
+        assembler.picture(encoded(b"avc"));
+        assembler.sound(encoded(b"aac"));
+        let before = ring.bytes();
+        assert!(before > 0);
+        (1..=451).for_each(|tick| assembler.expect(tick));
+        assert_eq!(*told.lock().unwrap(), [], "fifteen seconds are waited for");
+        (452..18_000).for_each(|tick| {
+            assembler.expect(tick);
+            assert!(waiting(&assembler) <= 15 * 30 + 1);
+        });
+        assert_eq!(*told.lock().unwrap(), [Assembled::Silent(Stream::Video)]);
+        // Late ones are of no use any more.
+        assembler.picture(encoded(b"avc"));
+        assert_eq!(ring.bytes(), before);
     }
 }

@@ -14,10 +14,13 @@ use recorder_core::ids::{ParticipantId, TrackId};
 use recorder_core::scene::{CanvasSize, Scene};
 use recorder_core::time::SessionTime;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
-use super::assemble::Assembler;
+use super::assemble::{Assembled, Assembler, SILENT};
 use super::grid::Grid;
+use super::packet::Stream;
 use super::ring::Ring;
+use super::thread::{Post, ThreadOrder, work};
 use super::{pictures, sound};
 use crate::clock::SessionClock;
 use crate::graph::{self, GraphError};
@@ -69,13 +72,6 @@ pub enum ProgrammeError {
     Thread(#[source] std::io::Error),
 }
 
-/// What a thread is told.
-pub(super) enum ThreadOrder {
-    Show(Arc<Scene>),
-    Begin(Grid, Assembler),
-    End(SessionTime),
-}
-
 /// Numbers that the threads count up; read for the status.
 #[derive(Debug, Default)]
 pub struct Counts {
@@ -120,22 +116,23 @@ impl Programme {
         let (sound, sound_orders) = channel();
         let thread = |name: &str| std::thread::Builder::new().name(name.into());
         // Fonts and GStreamer are loaded on the thread that needs them, while the worker is on its way into the room.
-        let (to, counted) = (events.clone(), counts.clone());
+        let post = Post { settings, clock, events: events.clone(), counts: counts.clone() };
+        let of_sound = post.clone();
         let picture_thread = thread("pictures").spawn(carried(move || {
-            guarded("pictures", &to.clone(), || {
-                let started = graph::check_all(&graph::templates()).map_err(ProgrammeError::from).and_then(|()| {
-                    pictures::PictureThread::new(settings, clock, media.video, picture_orders, to.clone(), counted)
-                });
+            guarded("pictures", &post.events, || {
+                let started = graph::check_all(&graph::templates())
+                    .map_err(ProgrammeError::from)
+                    .and_then(|()| pictures::PictureThread::new(post.clone()));
                 match started {
-                    Ok(thread) => thread.run(),
-                    Err(error) => report_failure(&to, start_fault(&error)),
+                    Ok(half) => work(half, &post, &media.video, &picture_orders),
+                    Err(error) => report_failure(&post.events, start_fault(&error)),
                 }
             });
         }));
-        let (to, counted) = (events.clone(), counts.clone());
+        let post = of_sound;
         let sound_thread = thread("sound").spawn(carried(move || {
-            guarded("sound", &to.clone(), || {
-                sound::SoundThread::new(settings, clock, media.sound, sound_orders, to, counted).run();
+            guarded("sound", &post.events, || {
+                work(sound::SoundThread::new(post.clone()), &post, &media.sound, &sound_orders);
             });
         }));
         let threads = vec![picture_thread.map_err(ProgrammeError::Thread)?, sound_thread.map_err(ProgrammeError::Thread)?];
@@ -155,9 +152,13 @@ impl Programme {
         let assembler = self.assembler.get_or_init(|| {
             began = true;
             let events = self.events.clone();
-            Assembler::new(self.ring.clone(), grid, move || {
-                // The receiver may be gone, then nobody waits for the end.
-                let _ = events.try_send(ProgrammeEvent::Ended);
+            Assembler::new(self.ring.clone(), grid, move |said| {
+                let event = match said {
+                    Assembled::Ended => ProgrammeEvent::Ended,
+                    Assembled::Silent(stream) => ProgrammeEvent::Failed(silent_fault(stream)),
+                };
+                // The receiver may be gone, then nobody waits for it.
+                !matches!(events.try_send(event), Err(TrySendError::Full(_)))
             })
         });
         if began {
@@ -243,6 +244,23 @@ pub(super) fn encoder_fault(error: &GraphError) -> Fault {
         blame: Blame::Us,
         retry: Retry::After(Duration::ZERO),
         sentence: format!("The programme cannot be encoded: {error}."),
+    }
+}
+
+/// The Fault of an encoder that takes everything and gives nothing; a new worker may do better.
+fn silent_fault(stream: Stream) -> Fault {
+    let encoder = match stream {
+        Stream::Video => "picture",
+        Stream::Sound => "sound",
+    };
+    Fault {
+        scope: Scope::Process,
+        blame: Blame::Us,
+        retry: Retry::After(Duration::ZERO),
+        sentence: format!(
+            "The programme cannot be encoded: the {encoder} encoder has made nothing for {} seconds.",
+            SILENT.as_secs()
+        ),
     }
 }
 

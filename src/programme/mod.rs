@@ -8,3 +8,4 @@ pub mod packet;
 pub mod pictures;
 pub mod ring;
 pub mod sound;
+mod thread;

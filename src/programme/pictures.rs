@@ -7,26 +7,22 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use recorder_core::ids::TrackId;
 use recorder_core::scene::Scene;
 use recorder_core::time::SessionTime;
-use tokio::sync::mpsc;
 
 use super::assemble::Assembler;
 use super::grid::Grid;
-use super::intake::receive_until;
-use super::maker::{Counts, ProgrammeError, ProgrammeEvent, ProgrammeSettings, ThreadOrder, encoder_fault, report_failure};
-use crate::clock::SessionClock;
+use super::maker::{ProgrammeError, ProgrammeEvent};
+use super::thread::{Half, Post};
 use crate::decode::Feeds;
 use crate::graph::{Decoded, DecoderGraph, GraphError, VideoEncoder, VideoSettings, lower_this_thread};
 use crate::media::MediaFrame;
 use crate::mixer::video::{Change, VideoMixer};
 
-/// How often it looks for orders while no programme is made.
-const IDLE: Duration = Duration::from_millis(5);
 /// Pictures that may wait for the encoder before pictures are repeated.
 const BACKLOG: u64 = 4;
 /// So many pictures late this thread itself is too slow to draw each one.
@@ -41,12 +37,7 @@ const LOOKS_PER_SECOND: u32 = 30;
 const GOP_SECONDS: u32 = 2;
 
 pub(super) struct PictureThread {
-    settings: ProgrammeSettings,
-    clock: SessionClock,
-    frames: Receiver<MediaFrame>,
-    orders: Receiver<ThreadOrder>,
-    events: mpsc::Sender<ProgrammeEvent>,
-    counts: Arc<Counts>,
+    post: Post,
     mixer: VideoMixer,
     feeds: Feeds<DecoderGraph>,
     scenes: VecDeque<(SessionTime, BTreeSet<TrackId>)>,
@@ -77,24 +68,14 @@ struct Making {
 }
 
 impl PictureThread {
-    pub(super) fn new(
-        settings: ProgrammeSettings,
-        clock: SessionClock,
-        frames: Receiver<MediaFrame>,
-        orders: Receiver<ThreadOrder>,
-        events: mpsc::Sender<ProgrammeEvent>,
-        counts: Arc<Counts>,
-    ) -> Result<Self, ProgrammeError> {
-        let looks = looks_per_picture(settings.fps);
-        let mixer = VideoMixer::new(settings.canvas, settings.fps * looks)?;
+    /// Made on the thread that it is for.
+    pub(super) fn new(post: Post) -> Result<Self, ProgrammeError> {
+        let looks = looks_per_picture(post.settings.fps);
+        let mixer = VideoMixer::new(post.settings.canvas, post.settings.fps * looks)?;
         let (decoded_sender, decoded) = sync_channel(DECODED);
+        lower_this_thread(BELOW_SOUND);
         Ok(Self {
-            settings,
-            clock,
-            frames,
-            orders,
-            events,
-            counts,
+            post,
             mixer,
             feeds: Feeds::default(),
             scenes: VecDeque::new(),
@@ -106,140 +87,9 @@ impl PictureThread {
         })
     }
 
-    pub(super) fn run(mut self) {
-        lower_this_thread(BELOW_SOUND);
-        loop {
-            self.receive_until_due();
-            if !self.obey() {
-                return;
-            }
-            if let Err(error) = self.tick_if_due() {
-                self.making = None;
-                report_failure(&self.events, encoder_fault(&error));
-                return;
-            }
-        }
-    }
-
-    /// Takes frames until the next tick is due.
-    fn receive_until_due(&mut self) {
-        let now = self.clock.now();
-        let due = match &self.making {
-            Some(making) if !making.finished => making.instant() + self.settings.delay,
-            _ => now + IDLE,
-        };
-        receive_until(due, self.clock, &self.frames, |frame| self.feeds.accept(frame));
-    }
-
-    /// Follows the orders that have come. False: the handle is gone.
-    fn obey(&mut self) -> bool {
-        loop {
-            match self.orders.try_recv() {
-                Ok(ThreadOrder::Show(scene)) => self.show(&scene),
-                Ok(ThreadOrder::Begin(grid, assembler)) => {
-                    let settings = VideoSettings {
-                        canvas: self.settings.canvas,
-                        fps: self.settings.fps,
-                        kbps: self.settings.video_kbps,
-                        gop_seconds: GOP_SECONDS,
-                    };
-                    let made = assembler.clone();
-                    match VideoEncoder::start(settings, move |packet| made.picture(packet)) {
-                        Ok(encoder) => {
-                            self.making = Some(Making {
-                                grid,
-                                encoder,
-                                assembler,
-                                key_due: 0,
-                                left_out: false,
-                                look: 0,
-                                looks: self.looks,
-                                end: None,
-                                finished: false,
-                                canvas: None,
-                                spare: Vec::new(),
-                            });
-                        }
-                        Err(error) => {
-                            report_failure(&self.events, encoder_fault(&error));
-                        }
-                    }
-                }
-                Ok(ThreadOrder::End(at)) => {
-                    if let Some(making) = &mut self.making {
-                        making.end = Some(at);
-                    }
-                }
-                Err(TryRecvError::Empty) => return true,
-                Err(TryRecvError::Disconnected) => return false,
-            }
-        }
-    }
-
-    fn show(&mut self, scene: &Arc<Scene>) {
-        let tracks = scene.tiles.iter().filter_map(|tile| tile.video.clone()).collect();
-        self.scenes.push_back((scene.from, tracks));
-        self.mixer.show(scene.clone());
-        self.see();
-    }
-
     /// What is decoded: everything that the Scene shown now or one of the next needs.
     fn see(&mut self) {
         self.feeds.show(self.scenes.iter().flat_map(|(_, tracks)| tracks.iter().cloned()).collect());
-    }
-
-    fn tick_if_due(&mut self) -> Result<(), GraphError> {
-        let now = self.clock.now();
-        let at = match &self.making {
-            Some(making) if making.instant() + self.settings.delay > now => return Ok(()),
-            Some(making) => making.instant(),
-            None => now - self.settings.delay,
-        };
-        if self.making.as_ref().is_some_and(|making| making.finished) {
-            return Ok(());
-        }
-        if let Some(making) = self.making.as_mut().filter(|making| !making.is_picture()) {
-            making.look += 1;
-            self.decode(at, now);
-            self.mixer.pass(at);
-            return Ok(());
-        }
-        self.retire_scenes(at);
-        self.decode(at, now);
-        let Some(making) = &mut self.making else { return Ok(()) };
-        if making.end.is_some_and(|end| at >= end) {
-            making.encoder.finish();
-            // The encoder still hands out what it has; dropping it now would lose that, so the graph is kept until the thread ends.
-            making.finished = true;
-            return Ok(());
-        }
-        let backlog = making.encoder.backlog();
-        let lateness = now.since(at + self.settings.delay);
-        let slow = backlog > BACKLOG || lateness > LATE_PICTURES * making.period();
-        // The first picture begins the file and the last one says how long it is; neither is left out.
-        if slow && making.canvas.is_some() && !making.is_last() {
-            self.mixer.pass(at);
-            making.left_out = true;
-            self.counts.repeated.fetch_add(1, Ordering::Relaxed);
-        } else {
-            let drawn = self.mixer.draw(at);
-            if drawn.change == Change::Changed || making.canvas.is_none() {
-                making.keep(drawn.i420);
-            }
-            making.encode(at)?;
-        }
-        let lag = lateness + making.period() * u32::try_from(backlog).unwrap_or(u32::MAX);
-        self.counts.lag_ns.store(u64::try_from(lag.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        making.look += 1;
-        self.counts.pictures.fetch_add(1, Ordering::Relaxed);
-        self.counts.skipped.store(self.mixer.stats().pictures.skipped, Ordering::Relaxed);
-        match making.encoder.poll_fault() {
-            Some(fault) => {
-                tracing::error!(element = fault.element, message = fault.message, "the picture encoder broke");
-                Err(GraphError::Flow(fault.graph))
-            }
-            None => Ok(()),
-        }
     }
 
     /// Forgets Scenes that the programme has left behind, and the Tracks that only they showed.
@@ -276,11 +126,114 @@ impl PictureThread {
             },
         );
         for track in wishes {
-            let _ = self.events.try_send(ProgrammeEvent::KeyframeWanted(track));
+            let _ = self.post.events.try_send(ProgrammeEvent::KeyframeWanted(track));
         }
         let decoding = self.feeds.decoding();
-        if decoding != self.decoding && self.events.try_send(ProgrammeEvent::Decoding(decoding.clone())).is_ok() {
+        if decoding != self.decoding && self.post.events.try_send(ProgrammeEvent::Decoding(decoding.clone())).is_ok() {
             self.decoding = decoding;
+        }
+    }
+}
+
+impl Half for PictureThread {
+    fn accept(&mut self, frame: MediaFrame) {
+        self.feeds.accept(frame);
+    }
+
+    fn show(&mut self, scene: Arc<Scene>) {
+        let tracks = scene.tiles.iter().filter_map(|tile| tile.video.clone()).collect();
+        self.scenes.push_back((scene.from, tracks));
+        self.mixer.show(scene);
+        self.see();
+    }
+
+    fn begin(&mut self, grid: Grid, assembler: Assembler) -> Result<(), GraphError> {
+        let settings = VideoSettings {
+            canvas: self.post.settings.canvas,
+            fps: self.post.settings.fps,
+            kbps: self.post.settings.video_kbps,
+            gop_seconds: GOP_SECONDS,
+        };
+        let made = assembler.clone();
+        let encoder = VideoEncoder::start(settings, move |packet| made.picture(packet))?;
+        self.making = Some(Making {
+            grid,
+            encoder,
+            assembler,
+            key_due: 0,
+            left_out: false,
+            look: 0,
+            looks: self.looks,
+            end: None,
+            finished: false,
+            canvas: None,
+            spare: Vec::new(),
+        });
+        Ok(())
+    }
+
+    fn end(&mut self, at: SessionTime) {
+        if let Some(making) = &mut self.making {
+            making.end = Some(at);
+        }
+    }
+
+    fn due(&self) -> Option<SessionTime> {
+        let making = self.making.as_ref().filter(|making| !making.finished)?;
+        Some(making.instant() + self.post.settings.delay)
+    }
+
+    fn tick(&mut self) -> Result<(), GraphError> {
+        let now = self.post.clock.now();
+        let at = match &self.making {
+            Some(making) if making.instant() + self.post.settings.delay > now => return Ok(()),
+            Some(making) => making.instant(),
+            None => now - self.post.settings.delay,
+        };
+        if self.making.as_ref().is_some_and(|making| making.finished) {
+            return Ok(());
+        }
+        if let Some(making) = self.making.as_mut().filter(|making| !making.is_picture()) {
+            making.look += 1;
+            self.decode(at, now);
+            self.mixer.pass(at);
+            return Ok(());
+        }
+        self.retire_scenes(at);
+        self.decode(at, now);
+        let Some(making) = &mut self.making else { return Ok(()) };
+        if making.end.is_some_and(|end| at >= end) {
+            making.encoder.finish();
+            // The encoder still hands out what it has; dropping it now would lose that, so the graph is kept until the thread ends.
+            making.finished = true;
+            return Ok(());
+        }
+        let backlog = making.encoder.backlog();
+        let lateness = now.since(at + self.post.settings.delay);
+        let slow = backlog > BACKLOG || lateness > LATE_PICTURES * making.period();
+        // The first picture begins the file and the last one says how long it is; neither is left out.
+        if slow && making.canvas.is_some() && !making.is_last() {
+            self.mixer.pass(at);
+            making.left_out = true;
+            self.post.counts.repeated.fetch_add(1, Ordering::Relaxed);
+        } else {
+            let drawn = self.mixer.draw(at);
+            if drawn.change == Change::Changed || making.canvas.is_none() {
+                making.keep(drawn.i420);
+            }
+            making.encode(at)?;
+        }
+        let lag = lateness + making.period() * u32::try_from(backlog).unwrap_or(u32::MAX);
+        self.post.counts.lag_ns.store(u64::try_from(lag.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        making.look += 1;
+        self.post.counts.pictures.fetch_add(1, Ordering::Relaxed);
+        self.post.counts.skipped.store(self.mixer.stats().pictures.skipped, Ordering::Relaxed);
+        match making.encoder.poll_fault() {
+            Some(fault) => {
+                tracing::error!(element = fault.element, message = fault.message, "the picture encoder broke");
+                Err(GraphError::Flow(fault.graph))
+            }
+            None => Ok(()),
         }
     }
 }

@@ -5,34 +5,26 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use recorder_core::scene::Scene;
+use recorder_core::time::SessionTime;
 
-use super::assemble::{AAC_FRAME_SAMPLES, CHANNELS};
+use super::assemble::{AAC_FRAME_SAMPLES, Assembler, CHANNELS};
 use super::grid::Grid;
-use super::intake::receive_until;
-use super::maker::{Counts, ProgrammeEvent, ProgrammeSettings, ThreadOrder, encoder_fault, report_failure};
-use crate::clock::SessionClock;
+use super::maker::ProgrammeEvent;
+use super::thread::{Half, Post};
 use crate::graph::{GraphError, SoundEncoder};
 use crate::media::MediaFrame;
 use crate::mixer::sound::{SoundMixer, SoundSettings};
 
-/// How often it looks for orders while no programme is made.
-const IDLE: Duration = Duration::from_millis(5);
 /// Blocks between two reports of levels: about a tenth of a second.
 const LEVELS_EVERY: u64 = 5;
 /// A block that is mixed so late is counted.
 const LATE: Duration = Duration::from_millis(100);
 
 pub(super) struct SoundThread {
-    settings: ProgrammeSettings,
-    clock: SessionClock,
-    frames: Receiver<MediaFrame>,
-    orders: Receiver<ThreadOrder>,
-    events: mpsc::Sender<ProgrammeEvent>,
-    counts: Arc<Counts>,
+    post: Post,
     mixer: SoundMixer,
     making: Option<Making>,
 }
@@ -49,72 +41,43 @@ struct Making {
 }
 
 impl SoundThread {
-    pub(super) fn new(
-        settings: ProgrammeSettings,
-        clock: SessionClock,
-        frames: Receiver<MediaFrame>,
-        orders: Receiver<ThreadOrder>,
-        events: mpsc::Sender<ProgrammeEvent>,
-        counts: Arc<Counts>,
-    ) -> Self {
-        let mixer = SoundMixer::new(SoundSettings::default());
-        Self { settings, clock, frames, orders, events, counts, mixer, making: None }
+    pub(super) fn new(post: Post) -> Self {
+        Self { post, mixer: SoundMixer::new(SoundSettings::default()), making: None }
+    }
+}
+
+impl Half for SoundThread {
+    fn accept(&mut self, frame: MediaFrame) {
+        self.mixer.offer(frame);
     }
 
-    pub(super) fn run(mut self) {
-        loop {
-            self.receive_until_due();
-            if !self.obey() {
-                return;
-            }
-            if let Err(error) = self.mix_if_due() {
-                self.making = None;
-                report_failure(&self.events, encoder_fault(&error));
-                return;
-            }
+    fn show(&mut self, scene: Arc<Scene>) {
+        self.mixer.show(scene);
+    }
+
+    fn begin(&mut self, grid: Grid, assembler: Assembler) -> Result<(), GraphError> {
+        let encoder = SoundEncoder::start(CHANNELS, self.post.settings.sound_kbps, move |packet| assembler.sound(packet))?;
+        let block = vec![0.0; AAC_FRAME_SAMPLES as usize * usize::from(CHANNELS)];
+        self.making = Some(Making { grid, encoder, done: 0, end: None, finished: false, block });
+        Ok(())
+    }
+
+    fn end(&mut self, at: SessionTime) {
+        if let Some(making) = &mut self.making {
+            making.end = Some(making.grid.samples_before(at));
         }
     }
 
-    fn receive_until_due(&mut self) {
-        let now = self.clock.now();
-        let due = match &self.making {
-            Some(making) if !making.finished => making.grid.sample(making.done as i64) + self.settings.delay,
-            _ => now + IDLE,
-        };
-        receive_until(due, self.clock, &self.frames, |frame| self.mixer.offer(frame));
+    fn due(&self) -> Option<SessionTime> {
+        let making = self.making.as_ref().filter(|making| !making.finished)?;
+        Some(making.grid.sample(making.done as i64) + self.post.settings.delay)
     }
 
-    fn obey(&mut self) -> bool {
-        loop {
-            match self.orders.try_recv() {
-                Ok(ThreadOrder::Show(scene)) => self.mixer.show(scene),
-                Ok(ThreadOrder::Begin(grid, assembler)) => {
-                    match SoundEncoder::start(CHANNELS, self.settings.sound_kbps, move |packet| assembler.sound(packet)) {
-                        Ok(encoder) => {
-                            let block = vec![0.0; AAC_FRAME_SAMPLES as usize * usize::from(CHANNELS)];
-                            self.making = Some(Making { grid, encoder, done: 0, end: None, finished: false, block });
-                        }
-                        Err(error) => {
-                            report_failure(&self.events, encoder_fault(&error));
-                        }
-                    }
-                }
-                Ok(ThreadOrder::End(at)) => {
-                    if let Some(making) = &mut self.making {
-                        making.end = Some(making.grid.samples_before(at));
-                    }
-                }
-                Err(TryRecvError::Empty) => return true,
-                Err(TryRecvError::Disconnected) => return false,
-            }
-        }
-    }
-
-    fn mix_if_due(&mut self) -> Result<(), GraphError> {
+    fn tick(&mut self) -> Result<(), GraphError> {
         let Some(making) = &mut self.making else { return Ok(()) };
         let at = making.grid.sample(making.done as i64);
-        let now = self.clock.now();
-        if making.finished || at + self.settings.delay > now {
+        let now = self.post.clock.now();
+        if making.finished || at + self.post.settings.delay > now {
             return Ok(());
         }
         if making.end.is_some_and(|end| making.done >= end) {
@@ -123,14 +86,14 @@ impl SoundThread {
             making.finished = true;
             return Ok(());
         }
-        if now.since(at + self.settings.delay) > LATE {
-            self.counts.late_sound.fetch_add(1, Ordering::Relaxed);
+        if now.since(at + self.post.settings.delay) > LATE {
+            self.post.counts.late_sound.fetch_add(1, Ordering::Relaxed);
         }
         self.mixer.mix(at, &mut making.block);
         making.encoder.push(&making.block, making.done, CHANNELS)?;
         making.done += AAC_FRAME_SAMPLES;
         if (making.done / AAC_FRAME_SAMPLES).is_multiple_of(LEVELS_EVERY) {
-            let _ = self.events.try_send(ProgrammeEvent::Levels(self.mixer.levels()));
+            let _ = self.post.events.try_send(ProgrammeEvent::Levels(self.mixer.levels()));
         }
         match making.encoder.poll_fault() {
             Some(fault) => {

@@ -13,6 +13,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UdpSocket, UnixListener, UnixStream};
 
 use super::card::PEOPLE as CARDS;
+use super::encode::encode_silence;
 use super::loops::{self, Layer, LoopError};
 use super::script::{self, Act};
 use super::sender::{Outcome, SendError, Sender};
@@ -23,6 +24,8 @@ use super::talk::{Ear, FromActors, TalkError, ToActors, say};
 const ALONE_LIMIT: Duration = Duration::from_secs(60);
 /// How often waiting actors look whether the process that started them is still there.
 const PARENT_LOOK: Duration = Duration::from_secs(1);
+/// How long a receiver may take to go.
+const GOODBYE_LIMIT: Duration = Duration::from_secs(2);
 /// Datagrams read in one go, before media is looked after again.
 const DATAGRAMS_AT_ONCE: usize = 64;
 
@@ -76,11 +79,15 @@ enum VisitEnd {
 /// # Errors
 /// No socket, no loops, or no receiver for a minute.
 pub fn run(settings: &ActorSettings) -> Result<(), ActorError> {
+    // Asked first: whoever dies while the loops are made is gone, too.
+    let parent = nix::unistd::getppid();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = UnixListener::bind(&settings.socket)?;
-        let ended = match prepare_loops(&settings.loops) {
-            Ok(loops) => Meeting::new(Stage::new(loops.people), settings.duration).play(&listener).await,
+        let ended = match prepare_loops(&settings.loops).and_then(|loops| Ok((loops, encode_silence()?))) {
+            Ok((loops, silence)) => {
+                Meeting::new(Stage::new(loops.people, silence), settings.duration, parent).play(&listener).await
+            }
             Err(error) => Err(error.into()),
         };
         // Left over it would only be untidy: nobody listens there.
@@ -125,9 +132,10 @@ pub(crate) struct Meeting {
 }
 
 impl Meeting {
-    pub(crate) fn new(stage: Stage, duration: Option<Duration>) -> Self {
+    /// `parent` is the process that started this one.
+    pub(crate) fn new(stage: Stage, duration: Option<Duration>, parent: nix::unistd::Pid) -> Self {
         let acts: Box<dyn Iterator<Item = Act> + Send> = Box::new(script::acts());
-        Self { stage, acts: acts.peekable(), zero: None, duration, parent: nix::unistd::getppid() }
+        Self { stage, acts: acts.peekable(), zero: None, duration, parent }
     }
 
     /// Plays for one receiver after the other.
@@ -148,6 +156,14 @@ impl Meeting {
     async fn visit(&mut self, stream: UnixStream) -> Result<VisitEnd, VisitError> {
         let (from, to) = stream.into_split();
         let mut visit = Visit::open(Ear::new(BufReader::new(from)), to).await?;
+        match self.attend(&mut visit).await {
+            // Who has gone cannot be written to; whether they said goodbye stands in what they wrote before.
+            Err(_) if matches!(tokio::time::timeout(GOODBYE_LIMIT, visit.says_goodbye()).await, Ok(true)) => Ok(VisitEnd::Left),
+            ended => ended,
+        }
+    }
+
+    async fn attend(&mut self, visit: &mut Visit) -> Result<VisitEnd, VisitError> {
         match visit.ear.hear().await? {
             Some(ToActors::Hello) => {}
             Some(ToActors::Leave) => return Ok(VisitEnd::Left),
@@ -168,7 +184,7 @@ impl Meeting {
             if self.duration.is_some_and(|duration| now >= zero + duration) {
                 say(&mut visit.to, &FromActors::Over).await?;
                 // The receiver leaves in its own time; what it still says does not matter.
-                let _ = tokio::time::timeout(Duration::from_secs(2), visit.until_closed()).await;
+                let _ = tokio::time::timeout(GOODBYE_LIMIT, visit.says_goodbye()).await;
                 return Ok(VisitEnd::Over);
             }
             for told in self.perform_until(zero, now) {
@@ -286,11 +302,13 @@ impl Visit {
         }
     }
 
-    async fn until_closed(&mut self) {
+    /// Listens until the receiver closes; whether it said that it leaves.
+    async fn says_goodbye(&mut self) -> bool {
         while let Ok(Some(message)) = self.ear.hear::<ToActors>().await {
             if message == ToActors::Leave {
-                return;
+                return true;
             }
         }
+        false
     }
 }

@@ -6,7 +6,8 @@
 //! - A strip of [`CELLS`] square-ish cells carries the frame counter: white, black, then [`COUNTER_BITS`] bits, most significant first, white is 1.
 //! - A patch is white for the first [`FLASH_FRAMES`] pictures of each second, black otherwise.
 //! - Above the strip, a small bar moves every frame, so that no two pictures are equal.
-//! - A quiet tone sounds all the time; a beep at another frequency sounds for the first [`BEEP_MS`] of each second.
+//! - A quiet tone sounds all the time; a beep at another frequency sounds for the first [`BEEP_MS`] of each second. In the simulated meeting people take
+//!   turns: who listens sends silence in its place.
 
 /// One simulated person.
 #[derive(Clone, Copy, PartialEq, Debug)]

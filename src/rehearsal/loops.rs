@@ -12,8 +12,9 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::card::{self, Person};
-use super::encode::{Chain, EncodeError, LOOP_PACKETS, encode_pictures, encode_sound};
+use super::encode::{EncodeError, LOOP_PACKETS, encode_pictures, encode_sound};
 use super::picture::Surface;
+use crate::graph::LoopChain;
 
 /// Changes when the content of the files does.
 const VERSION: u32 = 2;
@@ -181,7 +182,7 @@ fn ensure_orders(surface: Surface, dir: &Path, orders: &[(&'static Person, &[Lay
     let read = |&(person, layers): &(&'static Person, &[Layer])| {
         let pictures = |layer, chain| Part { surface, person, kind: PartKind::Pictures(layer, chain) }.load(dir);
         let layer = |&layer: &Layer| {
-            Ok(LayerLoop { layer, main: pictures(layer, Chain::Main)?, twin: pictures(layer, Chain::Keyframes)? })
+            Ok(LayerLoop { layer, main: pictures(layer, LoopChain::Main)?, twin: pictures(layer, LoopChain::Keyframes)? })
         };
         let sound = Part { surface, person, kind: PartKind::Sound }.load(dir)?;
         Ok(PersonLoops { person, layers: layers.iter().map(layer).collect::<Result<_, LoopError>>()?, sound })
@@ -198,7 +199,7 @@ struct Part {
 
 #[derive(Clone, Copy)]
 enum PartKind {
-    Pictures(Layer, Chain),
+    Pictures(Layer, LoopChain),
     Sound,
 }
 
@@ -206,12 +207,13 @@ enum PartKind {
 fn parts(surface: Surface, orders: &[(&'static Person, &[Layer])]) -> Vec<Part> {
     let mut parts = Vec::new();
     for &(person, layers) in orders {
-        let kinds =
-            layers.iter().flat_map(|&layer| [Chain::Main, Chain::Keyframes].map(|chain| PartKind::Pictures(layer, chain)));
+        let kinds = layers
+            .iter()
+            .flat_map(|&layer| [LoopChain::Main, LoopChain::Keyframes].map(|chain| PartKind::Pictures(layer, chain)));
         parts.extend(kinds.chain([PartKind::Sound]).map(|kind| Part { surface, person, kind }));
     }
     parts.sort_by_key(|part| match part.kind {
-        PartKind::Pictures(layer, chain) => std::cmp::Reverse((Some(layer), chain == Chain::Keyframes)),
+        PartKind::Pictures(layer, chain) => std::cmp::Reverse((Some(layer), chain == LoopChain::Keyframes)),
         PartKind::Sound => std::cmp::Reverse((None, false)),
     });
     parts
@@ -243,8 +245,8 @@ impl Part {
     fn file_name(&self) -> String {
         let stem = file_stem(self.person);
         match self.kind {
-            PartKind::Pictures(layer, Chain::Main) => format!("{stem}_{}.ivf", layer.size_px().1),
-            PartKind::Pictures(layer, Chain::Keyframes) => format!("{stem}_{}_key.ivf", layer.size_px().1),
+            PartKind::Pictures(layer, LoopChain::Main) => format!("{stem}_{}.ivf", layer.size_px().1),
+            PartKind::Pictures(layer, LoopChain::Keyframes) => format!("{stem}_{}_key.ivf", layer.size_px().1),
             PartKind::Sound => format!("{stem}.opuspackets"),
         }
     }

@@ -52,8 +52,8 @@ fn twins_can_stand_in_for_any_picture_of_the_chain() {
     gst::init().unwrap();
     let person = &card::PEOPLE[2];
     let (width, height) = (256, 144);
-    let main = encode_pictures(Surface::Plain, person, width, height, 100_000, Chain::Main).unwrap();
-    let twin = encode_pictures(Surface::Plain, person, width, height, 100_000, Chain::Keyframes).unwrap();
+    let main = encode_pictures(Surface::Plain, person, width, height, 100_000, LoopChain::Main).unwrap();
+    let twin = encode_pictures(Surface::Plain, person, width, height, 100_000, LoopChain::Keyframes).unwrap();
     let keyframes: Vec<usize> = (0..main.len()).filter(|&n| is_keyframe(&main[n])).collect();
     assert_eq!(keyframes, (0..10).map(|second| second * 30).collect::<Vec<_>>());
     assert!(twin.iter().all(|picture| is_keyframe(picture)));
@@ -158,4 +158,29 @@ fn the_smallest_sufficient_layer_is_chosen() {
     assert_eq!(Layer::fitting(Layer::ALL, 1920, 1080), Some(Layer::L720));
     assert_eq!(Layer::fitting([Layer::L360, Layer::L180], 1280, 720), Some(Layer::L360));
     assert_eq!(Layer::fitting([], 1, 1), None);
+}
+
+#[test]
+fn a_turn_begins_and_ends_without_a_click_and_silence_is_silent() {
+    let silence = crate::rehearsal::encode::encode_silence().unwrap();
+    let person = &card::PEOPLE[0];
+    let packets = encode_sound(person).unwrap();
+    // Half a second of silence, a turn from packet 25 to packet 75, and silence again.
+    let sent = (0..25).map(|_| &silence).chain(&packets[25..75]).chain((0..50).map(|_| &silence));
+    let mut decoder = opus::Decoder::new(SAMPLE_RATE_HZ, opus::Channels::Mono).unwrap();
+    let mut heard = Vec::new();
+    for packet in sent {
+        let mut samples = [0.0_f32; PACKET_SAMPLES as usize];
+        assert_eq!(decoder.decode_float(packet, &mut samples, false).unwrap(), PACKET_SAMPLES as usize);
+        heard.extend(samples);
+    }
+    let loudest = |from: usize, until: usize| heard[from..until].iter().fold(0.0_f32, |most, sample| most.max(sample.abs()));
+    let (begin, end) = (25 * PACKET_SAMPLES as usize, 75 * PACKET_SAMPLES as usize);
+    assert!(loudest(0, begin) < 1e-4 && loudest(end + 4_800, heard.len()) < 1e-3, "silence");
+    assert!(loudest(begin, end) > 0.15, "the beep is in it");
+    // The beep is the loudest; at the ends of the turn there is nothing above the tone.
+    assert!(
+        loudest(begin, begin + 4_800) < 1.5 * card::TONE_AMPLITUDE
+            && loudest(end - 4_800, end + 4_800) < 1.5 * card::TONE_AMPLITUDE
+    );
 }

@@ -30,7 +30,7 @@ pub enum Deed {
     ShareScreen,
     /// Ends that.
     EndScreen,
-    /// Is the one who speaks from now on.
+    /// Is the one who speaks from now on: tone and beeps are theirs, the others send silence.
     Speak,
 }
 

@@ -1,6 +1,7 @@
 //! Who is in the simulated meeting now, what they send, and when the next picture or packet is due.
 //!
 //! In: acts, wishes of the receiver, keyframe requests, the time. Out: messages to the receiver, and media with exact RTP times.
+//! People take turns: only whose turn it is sends tone and beeps, the others send silence.
 //! Pure: time comes in as a parameter, in nanoseconds since the first hello.
 
 use std::collections::BTreeMap;
@@ -20,6 +21,11 @@ const VIDEO_HZ: u64 = 90_000;
 const RTP_BASE: u64 = (1 << 32) - 8 * VIDEO_HZ;
 /// People do not take their pictures at the same instant: each is this much later than the one before.
 const PHASE_NS: u64 = 7_300_000;
+
+/// Packets in a second.
+const PACKETS_PER_SECOND: u64 = (SAMPLE_RATE_HZ / PACKET_SAMPLES) as u64;
+/// The packet of each second with which a turn begins and ends: half-way between two beeps, so that none is cut.
+const TURN_AT_PACKET: u64 = PACKETS_PER_SECOND / 2;
 
 /// A picture or packet that is due.
 #[derive(Clone, Debug)]
@@ -42,6 +48,8 @@ struct Source {
     /// Number of the next picture or packet.
     next: u64,
     muted: bool,
+    /// Sound: whether tone and beeps are sent, or silence.
+    speaks: bool,
     wish: Option<Wish>,
     /// Which layer the receiver gets; `None` until the first picture.
     layer: Option<Layer>,
@@ -51,6 +59,8 @@ struct Source {
 /// The people and what they send.
 pub struct Stage {
     loops: Vec<Arc<PersonLoops>>,
+    /// What somebody sends who listens.
+    silence: Arc<[u8]>,
     here: BTreeMap<usize, ParticipantId>,
     sources: BTreeMap<TrackId, Source>,
     speaker: Option<ParticipantId>,
@@ -63,10 +73,10 @@ pub fn participant(person: usize) -> ParticipantId {
 }
 
 impl Stage {
-    /// An empty stage. `loops` has whoever may come, and the screen's card.
-    pub fn new(loops: Vec<PersonLoops>) -> Self {
+    /// An empty stage. `loops` has whoever may come, and the screen's card; `silence` is a packet that can be repeated.
+    pub fn new(loops: Vec<PersonLoops>, silence: Arc<[u8]>) -> Self {
         let loops = loops.into_iter().map(Arc::new).collect();
-        Self { loops, here: BTreeMap::new(), sources: BTreeMap::new(), speaker: None, wishes: Vec::new() }
+        Self { loops, silence, here: BTreeMap::new(), sources: BTreeMap::new(), speaker: None, wishes: Vec::new() }
     }
 
     /// Performs an act; says what the receiver is told.
@@ -142,7 +152,10 @@ impl Stage {
         let mut due = Vec::new();
         for (track, source) in &mut self.sources {
             while source.captured_ns(track.kind) <= now_ns {
-                if let Some(data) = source.take(track.kind) {
+                if source.next == 0 || source.next % PACKETS_PER_SECOND == TURN_AT_PACKET {
+                    source.speaks = self.speaker.as_ref() == Some(&track.participant);
+                }
+                if let Some(data) = source.take(track.kind, &self.silence) {
                     let captured_ns = source.captured_ns(track.kind);
                     due.push(Due { track: track.clone(), captured_ns, rtp_time: source.rtp_time(track.kind), data });
                 }
@@ -164,8 +177,16 @@ impl Stage {
     fn start(&mut self, track: TrackId, card: usize, zero_ns: u64) -> Option<FromActors> {
         let loops = self.loops.iter().find(|loops| *loops.person == PEOPLE[card])?;
         let wish = self.wishes.iter().find(|wish| wish.track == track).cloned();
-        let source =
-            Source { loops: Arc::clone(loops), zero_ns, next: 0, muted: false, wish, layer: None, keyframe_wanted: true };
+        let source = Source {
+            loops: Arc::clone(loops),
+            zero_ns,
+            next: 0,
+            muted: false,
+            speaks: false,
+            wish,
+            layer: None,
+            keyframe_wanted: true,
+        };
         self.sources.insert(track.clone(), source);
         Some(FromActors::TrackUp { track, muted: false })
     }
@@ -191,8 +212,11 @@ impl Source {
     }
 
     /// The picture or packet whose turn it is, if it is wanted.
-    fn take(&mut self, kind: TrackKind) -> Option<Arc<[u8]>> {
+    fn take(&mut self, kind: TrackKind, silence: &Arc<[u8]>) -> Option<Arc<[u8]>> {
         let wish = self.wish.as_ref().filter(|_| !self.muted)?;
+        if !kind.is_video() && !self.speaks {
+            return Some(Arc::clone(silence));
+        }
         if !kind.is_video() {
             return self.loops.sound.get((self.next % u64::from(LOOP_PACKETS)) as usize).cloned();
         }

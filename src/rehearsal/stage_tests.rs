@@ -1,6 +1,8 @@
 use super::*;
 use crate::rehearsal::loops::LayerLoop;
 
+const SILENCE: &[u8; 3] = b"...";
+
 /// Loops whose pictures say what they are: layer, chain, number.
 fn loops(card: usize) -> PersonLoops {
     let chain = |layer: Layer, twin: u8| {
@@ -13,7 +15,7 @@ fn loops(card: usize) -> PersonLoops {
 }
 
 fn stage() -> Stage {
-    let mut stage = Stage::new(vec![loops(0), loops(1)]);
+    let mut stage = Stage::new(vec![loops(0), loops(1)], Arc::from(*SILENCE));
     stage.perform(&Act { at_ms: 0, person: 0, deed: Deed::Join }, 0);
     stage
 }
@@ -112,4 +114,28 @@ fn who_comes_later_is_told_everything() {
         FromActors::Speaking { participants: vec![participant(0)] },
     ];
     assert_eq!(stage.tell_all(), expected);
+}
+
+#[test]
+fn people_take_turns_and_change_half_way_between_two_beeps() {
+    let mut stage = stage();
+    let act = |person, deed| Act { at_ms: 0, person, deed };
+    let sound = |person| TrackId::new(participant(person), TrackKind::Microphone);
+    stage.perform(&act(0, Deed::Speak), 0);
+    stage.perform(&act(1, Deed::Join), 0);
+    stage.wish(&[wish(sound(0), None), wish(sound(1), None)]);
+    // When each person's own second has passed so far, in milliseconds of their media time.
+    let heard = |due: &[Due], person| {
+        let own = due.iter().filter(|due| due.track == sound(person));
+        let spoken = own.filter(|due| due.data[..] != SILENCE[..]).map(|due| (due.rtp_time - RTP_BASE) / 48);
+        let spoken: Vec<u64> = spoken.collect();
+        (spoken.len(), spoken.first().copied(), spoken.last().copied())
+    };
+    let first = stage.due(1_990 * MS);
+    assert_eq!(first.len(), 100 + 100, "silence is sent, too");
+    assert_eq!((heard(&first, 0), heard(&first, 1)), ((100, Some(0), Some(1_980)), (0, None, None)));
+    stage.perform(&act(1, Deed::Speak), 2_000 * MS);
+    let second = stage.due(3_990 * MS);
+    assert_eq!(heard(&second, 0), (25, Some(2_000), Some(2_480)), "the last word ends behind the beep");
+    assert_eq!(heard(&second, 1).1, Some(2_500), "the next one begins before a beep");
 }

@@ -67,6 +67,9 @@ pub enum ConferenceJob {
         /// Access token for the room.
         #[serde(with = "recorder_core::secret::over_private_socket")]
         token: Secret,
+        /// What the server gave an earlier worker of the Session after that token: good when that one has expired meanwhile.
+        #[serde(with = "optional_secret")]
+        refreshed: Option<Secret>,
     },
     /// The simulated meeting: an actor process on this machine sends it.
     Rehearsal {
@@ -135,6 +138,12 @@ pub enum FromWorker {
     Status(Status),
     /// A rejoin needs a new token.
     NeedToken,
+    /// The server gave a new token; kept for the worker that may have to replace this one.
+    TokenRefreshed {
+        /// The newest.
+        #[serde(with = "recorder_core::secret::over_private_socket")]
+        token: Secret,
+    },
     /// The Tracks whose decoders run now; kept for [`Caution::Without`].
     Decoding {
         /// Newest last.

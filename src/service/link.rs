@@ -84,7 +84,9 @@ impl Message for FromWorker {
     fn replaces(&self, older: &Self) -> bool {
         match (self, older) {
             (Self::Written { target: new, .. }, Self::Written { target: old, .. }) => new == old,
-            (Self::Status(_) | Self::Decoding { .. } | Self::NeedToken, _) => discriminant(self) == discriminant(older),
+            (Self::Status(_) | Self::Decoding { .. } | Self::NeedToken | Self::TokenRefreshed { .. }, _) => {
+                discriminant(self) == discriminant(older)
+            }
             _ => false,
         }
     }

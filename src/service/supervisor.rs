@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::ids::{TakeId, TargetId};
+use recorder_core::secret::Secret;
 use recorder_core::supervision::{Action, Caution, Death, Input, Supervision};
 use recorder_core::time::SessionTime;
 use tokio::sync::mpsc;
@@ -46,6 +47,7 @@ pub async fn run(
         outcome: Outcome::default(),
         pictures_before: Status::default(),
         recorded_before: Duration::ZERO,
+        refreshed: None,
         take: None,
         takes: 0,
         memory: PeakMemory::default(),
@@ -69,6 +71,8 @@ struct Session<'a> {
     pictures_before: Status,
     /// Length of the Takes before the running one, as far as they are safe.
     recorded_before: Duration,
+    /// The newest token that a worker got from the server, unless there was a newer one from elsewhere.
+    refreshed: Option<Secret>,
     /// The newest Take: its first programme instant, and the one before which everything is safe.
     take: Option<(SessionTime, SessionTime)>,
     /// Takes that have begun.
@@ -214,15 +218,13 @@ impl Session<'_> {
     }
 
     fn start(&mut self, caution: Caution, attempt: u32, launcher: &mut dyn Launcher) -> Result<Worker, LinkError> {
-        let conference = match &mut self.order.room {
-            Room::LiveKit { url, token, tokens } => {
-                // The token of the first worker may be too old for a later one.
-                if attempt > 1
-                    && let Some(fresh) = tokens.fresh()
-                {
-                    *token = fresh;
-                }
-                ConferenceJob::LiveKit { url: url.clone(), token: token.clone() }
+        // The token of the first worker may be too old for a later one.
+        if attempt > 1 {
+            self.fresh_token();
+        }
+        let conference = match &self.order.room {
+            Room::LiveKit { url, token, .. } => {
+                ConferenceJob::LiveKit { url: url.clone(), token: token.clone(), refreshed: self.refreshed.clone() }
             }
             Room::Rehearsal { socket } => ConferenceJob::Rehearsal { socket: socket.clone() },
         };
@@ -294,12 +296,10 @@ impl Session<'_> {
             }
             FromWorker::Status(status) => self.outcome.last.status = added(&self.pictures_before, status),
             FromWorker::NeedToken => {
-                let token = match &mut self.order.room {
-                    Room::LiveKit { tokens, .. } => tokens.fresh(),
-                    Room::Rehearsal { .. } => None,
-                };
+                let token = self.fresh_token();
                 tell(worker, ToWorker::Token { token });
             }
+            FromWorker::TokenRefreshed { token } => self.refreshed = Some(token),
             FromWorker::Decoding { tracks } => self.supervision.handle(Input::WorkerDecodes(tracks), (self.clock)()),
             FromWorker::Fault(fault) => self.view.tell(&fault),
             FromWorker::Ended { reason, fault } => {
@@ -307,6 +307,15 @@ impl Session<'_> {
                 worker.leave_within(self.patience.exit);
             }
         }
+    }
+
+    /// A token that nobody has had yet; it is kept for later workers.
+    fn fresh_token(&mut self) -> Option<Secret> {
+        let Room::LiveKit { token, tokens, .. } = &mut self.order.room else { return None };
+        let fresh = tokens.fresh()?;
+        token.clone_from(&fresh);
+        self.refreshed = None;
+        Some(fresh)
     }
 
     fn tick(&mut self, worker: &mut Option<Worker>) {

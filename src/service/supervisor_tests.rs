@@ -217,6 +217,39 @@ async fn a_worker_that_dies_is_replaced_on_the_same_clock_with_a_fresh_token() {
 }
 
 #[tokio::test]
+async fn the_newest_token_of_a_dead_worker_is_handed_to_the_next() {
+    let script = |mut fake: Fake| -> Play {
+        Box::pin(async move {
+            let refreshed = |text: &str| FromWorker::TokenRefreshed { token: Secret::new(text) };
+            match fake.number {
+                // Of a token from elsewhere every later worker knows.
+                1 => {
+                    fake.link.outgoing.send(refreshed("older")).unwrap();
+                    fake.link.outgoing.send(FromWorker::NeedToken).unwrap();
+                    assert!(matches!(fake.link.incoming.next().await.unwrap(), Some(ToWorker::Token { token: Some(_) })));
+                }
+                2 => {
+                    fake.link.outgoing.send(refreshed("third")).unwrap();
+                    fake.link.outgoing.send(refreshed("fourth")).unwrap();
+                }
+                _ => return end_well(fake).await,
+            }
+            fake.link.outgoing.flush().await.unwrap();
+            Death::Signal(11)
+        })
+    };
+    let (_, jobs, _) = supervise(script, no_stops(), order(), fast_clock(1)).await;
+    let tokens: Vec<_> = jobs
+        .iter()
+        .map(|job| match &job.conference {
+            ConferenceJob::LiveKit { token, refreshed, .. } => (token.expose(), refreshed.as_ref().map(Secret::expose)),
+            ConferenceJob::Rehearsal { .. } => panic!("wrong room"),
+        })
+        .collect();
+    assert_eq!(tokens, [("first", None), ("second", None), ("second", Some("fourth"))]);
+}
+
+#[tokio::test]
 async fn after_two_deaths_the_pictures_decoded_last_are_left_out() {
     let script = |fake: Fake| -> Play {
         Box::pin(async move {

@@ -12,8 +12,9 @@ use recorder_core::conference::{ConferenceCommand, ConferenceEvent, EndReason};
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::ids::{TakeId, TargetId};
 use recorder_core::layout::{Layout, LayoutError};
+use recorder_core::overload::{Load, Overload};
 use recorder_core::scene::{CanvasSize, CanvasSizeError};
-use recorder_core::session::{Action, Input, Outcome, Phase, Session, SessionSettings, WhyOver};
+use recorder_core::session::{Action, Input, Outcome, Phase, Session, SessionSettings};
 use recorder_core::stage::Loudness;
 use recorder_core::target::TargetReport;
 use recorder_core::time::SessionTime;
@@ -26,7 +27,7 @@ use crate::clock::SessionClock;
 use crate::conference::ConferenceHandle;
 use crate::conference::livekit_room::{self, LiveKitSettings};
 use crate::conference::rehearsal::{self, RehearsalSettings};
-use crate::livekit::token_source::{TokenRequest, TokenSource};
+use crate::livekit::token_source::{TokenDesk, TokenRequest, TokenSource};
 use crate::media::{self, MediaSink};
 use crate::programme::maker::{Programme, ProgrammeError, ProgrammeEvent, ProgrammeSettings};
 use crate::programme::ring::Ring;
@@ -105,9 +106,10 @@ struct Worker {
     recordings: BTreeMap<TargetId, Recording>,
     reports: mpsc::Receiver<(TargetId, RecordingReport)>,
     report_sender: mpsc::Sender<(TargetId, RecordingReport)>,
-    token_requests: mpsc::Receiver<TokenRequest>,
+    token_desk: TokenDesk,
     token_waiters: VecDeque<TokenRequest>,
     joined: bool,
+    overload: Overload,
     fps: RateMeter,
     outcome: Option<Outcome>,
 }
@@ -123,7 +125,7 @@ impl Worker {
     fn start(job: Job, link: WorkerLink) -> Result<Self, WorkerError> {
         let clock = SessionClock::with_epoch(job.epoch_ns);
         let (media, source) = media::lanes();
-        let (tokens, token_requests) = TokenSource::new();
+        let (tokens, token_desk) = TokenSource::new();
         // First, because the network takes longest.
         let conference = enter(&job.conference, clock, media.clone(), tokens);
         let canvas = CanvasSize::new(job.rendition.width_px, job.rendition.height_px)?;
@@ -171,9 +173,10 @@ impl Worker {
             recordings,
             reports,
             report_sender,
-            token_requests,
+            token_desk,
             token_waiters: VecDeque::new(),
             joined: false,
+            overload: Overload::default(),
             fps: RateMeter::default(),
             outcome: None,
         })
@@ -229,12 +232,21 @@ impl Worker {
                 }
                 Some(event) = self.programme_events.recv() => self.programme_says(event)?,
                 Some((target, report)) = self.reports.recv() => self.target_says(target, report),
-                Some(reply) = self.token_requests.recv() => {
+                Some(reply) = self.token_desk.requests.recv() => {
                     self.token_waiters.push_back(reply);
                     self.say(FromWorker::NeedToken);
                 }
+                Ok(()) = self.token_desk.refreshed.changed() => {
+                    let newest = self.token_desk.refreshed.borrow_and_update().clone();
+                    if let Some(token) = newest {
+                        self.say(FromWorker::TokenRefreshed { token });
+                    }
+                }
                 () = sleep_until(wake), if wake.is_some() => self.tell(Input::Woken),
-                _ = status.tick() => self.say_status(),
+                _ = status.tick() => {
+                    self.say_status();
+                    self.look_at_load();
+                }
             }
         }
         Ok(())
@@ -328,7 +340,9 @@ impl Worker {
             ProgrammeEvent::Decoding(tracks) => self.say(FromWorker::Decoding { tracks }),
             ProgrammeEvent::Ended => tracing::debug!("the programme is complete"),
             ProgrammeEvent::Failed(fault) if fault.retry == Retry::Never => {
-                self.outcome = Some(Outcome { why: WhyOver::NoTargetLeft, fault: Some(fault) });
+                // The rest of the Take will never come: the recordings end with what they have.
+                self.recordings.values().filter_map(|r| r.writer.as_ref()).for_each(RecordingTarget::end_at_once);
+                self.tell(Input::ProgrammeFailed(fault));
             }
             ProgrammeEvent::Failed(fault) => {
                 self.say(FromWorker::Fault(fault.clone()));
@@ -386,6 +400,22 @@ impl Worker {
         self.say(FromWorker::Status(status));
     }
 
+    /// Tells when the machine becomes too slow, and when it keeps up again. At the end of the Takes the programme stands still by itself.
+    fn look_at_load(&mut self) {
+        if self.session.phase() != Phase::Live {
+            return;
+        }
+        let counts = self.programme.counts();
+        let load = Load {
+            due: counts.pictures.load(Ordering::Relaxed),
+            left_out: counts.repeated.load(Ordering::Relaxed),
+            lag: self.programme.encoder_lag(),
+        };
+        if let Some(fault) = self.overload.look(load, self.clock.now()) {
+            self.say(FromWorker::Fault(fault));
+        }
+    }
+
     /// The writers have reported their end, or their time is over; what they have synced is safe either way. That is told first: should
     /// the programme not end, the Session is over all the same, and nobody replaces this worker.
     async fn finish(mut self) {
@@ -429,8 +459,9 @@ impl Worker {
 fn enter(job: &ConferenceJob, clock: SessionClock, media: MediaSink, tokens: TokenSource) -> ConferenceHandle {
     let capture = Box::new(ClockModel::new());
     match job {
-        ConferenceJob::LiveKit { url, token } => {
-            livekit_room::enter(LiveKitSettings::new(url.clone(), token.clone(), clock, capture), media, tokens)
+        ConferenceJob::LiveKit { url, token, refreshed } => {
+            let settings = LiveKitSettings::new(url.clone(), token.clone(), clock, capture);
+            livekit_room::enter(LiveKitSettings { refreshed: refreshed.clone(), ..settings }, media, tokens)
         }
         ConferenceJob::Rehearsal { socket } => {
             rehearsal::enter(RehearsalSettings { socket: socket.clone(), clock }, capture, media)
@@ -461,3 +492,7 @@ impl RateMeter {
         rate
     }
 }
+
+#[cfg(test)]
+#[path = "worker_tests.rs"]
+mod tests;

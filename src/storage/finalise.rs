@@ -26,6 +26,15 @@ pub struct Finished {
     pub bytes: u64,
 }
 
+/// What became of a Session's files.
+#[derive(Debug, Default)]
+pub struct Finalised {
+    /// The ordinary files, in order.
+    pub files: Vec<Finished>,
+    /// Why other files could not be used, each [`StorageError::Unusable`]; they stay in the spool folder for a person to look at.
+    pub left: Vec<StorageError>,
+}
+
 /// What the journal of one file says.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,12 +49,13 @@ struct Journal {
     wanted: PathBuf,
 }
 
-/// Ends all files of a Session's spool folder, moves them to where they are wanted, and removes the folder.
+/// Ends all files of a Session's spool folder, moves them to where they are wanted, and removes the folder, unless some file in it is
+/// left because it cannot be used.
 ///
 /// # Errors
-/// [`StorageError::Busy`] while a process records, [`StorageError::Nothing`] and [`StorageError::Unusable`] when there is nothing to
-/// end (the folder is left as it is), [`StorageError::DiskFull`], [`StorageError::File`], [`StorageError::Folder`].
-pub fn finalise(disk: &dyn Disk, folder: &Path) -> Result<Vec<Finished>, StorageError> {
+/// [`StorageError::Busy`] while a process records, [`StorageError::Nothing`] and [`StorageError::Unusable`] when there is no file
+/// that can be ended (the folder is left as it is), [`StorageError::DiskFull`], [`StorageError::File`], [`StorageError::Folder`].
+pub fn finalise(disk: &dyn Disk, folder: &Path) -> Result<Finalised, StorageError> {
     let _lock = Spool::lock(folder)?;
     let mut spool = match Spool::open(folder) {
         Err(StorageError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Spool::without_notes(folder),
@@ -53,40 +63,34 @@ pub fn finalise(disk: &dyn Disk, folder: &Path) -> Result<Vec<Finished>, Storage
     };
     // The space is needed for the tables now.
     remove_if_there(disk, &folder.join(RESERVE))?;
-    let mut finished = Vec::new();
-    let mut unusable = None;
+    let Finalised { mut files, mut left } = Finalised::default();
     for index in 0..spool.notes().parts.len() {
         match finish_part(disk, &mut spool, index) {
-            Ok(Some(file)) => finished.push(file),
+            Ok(Some(file)) => files.push(file),
             Ok(None) => {}
-            Err(error @ StorageError::Unusable { .. }) => {
-                tracing::error!(part = index + 1, "a file of the recording cannot be used and was left in the spool folder");
-                unusable = Some(error);
-            }
+            Err(error @ StorageError::Unusable { .. }) => left.push(error),
             Err(error) => return Err(error),
         }
     }
-    match unusable {
-        // What is usable was delivered; what is not stays for a person to look at.
-        Some(error) if finished.is_empty() => Err(error),
-        Some(_) => Ok(finished),
-        // Interrupted before the last step, which removes the folder.
-        None if finished.is_empty() && is_left_over(folder) => {
-            disk.remove_folder(folder).map_err(|source| StorageError::folder(folder, "removed", source))?;
-            Ok(finished)
+    if files.is_empty() {
+        if let Some(error) = left.pop() {
+            return Err(error);
         }
-        None if finished.is_empty() => Err(StorageError::Nothing { folder: folder.to_path_buf() }),
-        None => {
-            remove_if_there(disk, &folder.join(NOTES))?;
-            // Foreign files in it are not ours to remove, and keep the folder.
-            if let Err(error) = disk.remove_folder(folder)
-                && !matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound)
-            {
-                return Err(StorageError::folder(folder, "removed", error));
-            }
-            Ok(finished)
+        // Interrupted before the last step, which removes the folder.
+        if !is_left_over(folder) {
+            return Err(StorageError::Nothing { folder: folder.to_path_buf() });
         }
     }
+    if left.is_empty() {
+        remove_if_there(disk, &folder.join(NOTES))?;
+        // Foreign files in it are not ours to remove, and keep the folder.
+        if let Err(error) = disk.remove_folder(folder)
+            && !matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound)
+        {
+            return Err(StorageError::folder(folder, "removed", error));
+        }
+    }
+    Ok(Finalised { files, left })
 }
 
 /// Ends one part; `None` when it never held a fragment and so was never made.

@@ -71,9 +71,9 @@ fn interrupted_at_any_byte_it_can_be_repeated_with_the_same_result() {
     let undisturbed = base();
     let folder = killed(undisturbed.path(), &recording);
     let finished = finalise(&SystemDisk, &folder).unwrap();
-    let expected = fs::read(&finished[0].file).unwrap();
+    let expected = fs::read(&finished.files[0].file).unwrap();
     assert_eq!(names(undisturbed.path()), ["standup.mp4"]);
-    assert_eq!(finished[0].bytes, expected.len() as u64);
+    assert_eq!(finished.files[0].bytes, expected.len() as u64);
     for (stop, folders) in [
         (Stop::Kill, Folders::Together),
         (Stop::PowerCut, Folders::Together),
@@ -121,7 +121,7 @@ fn a_file_that_is_there_is_never_overwritten() {
     let folder = killed(base.path(), &growing());
     fs::write(base.path().join("standup.mp4"), "another").unwrap();
     let finished = finalise(&SystemDisk, &folder).unwrap();
-    assert_eq!(finished[0].file, base.path().join("standup-2.mp4"));
+    assert_eq!(finished.files[0].file, base.path().join("standup-2.mp4"));
     assert_eq!(fs::read(base.path().join("standup.mp4")).unwrap(), b"another");
 }
 
@@ -135,6 +135,25 @@ fn every_part_has_a_name_of_its_own() {
     fs::write(folder.join("recording-2.mp4"), growing()).unwrap();
     finalise(&SystemDisk, &folder).unwrap();
     assert_eq!(names(base.path()), ["standup-part2.mp4", "standup.mp4"]);
+}
+
+#[test]
+fn a_part_that_cannot_be_used_is_told_beside_those_that_can() {
+    let base = base();
+    let folder = killed(base.path(), &growing());
+    let mut spool = Spool::open(&folder).unwrap();
+    spool.notes_mut().parts.push(part("recording-2.mp4"));
+    spool.save(&SystemDisk).unwrap();
+    fs::write(folder.join("recording-2.mp4"), &growing()[..300]).unwrap();
+    // Told each time, until somebody has looked at it.
+    for _ in 0..2 {
+        let finished = finalise(&SystemDisk, &folder).unwrap();
+        assert_eq!(finished.files.iter().map(|one| one.file.clone()).collect::<Vec<_>>(), [base.path().join("standup.mp4")]);
+        let left = folder.join("recording-2.mp4");
+        assert!(matches!(&finished.left[..], [StorageError::Unusable { file, .. }] if *file == left), "{finished:?}");
+        assert_eq!(fs::read(&left).unwrap().len(), 300, "left as it was");
+    }
+    assert_eq!(names(base.path()), ["standup.mp4", "standup.mp4.roomcast"]);
 }
 
 #[test]
@@ -152,13 +171,13 @@ fn recover_finds_what_can_be_used_and_leaves_what_cannot() {
     fs::write(torn.join("recording.mp4"), &recording).unwrap();
     let recovered = recover(&SystemDisk, base.path()).unwrap();
     let sentences: Vec<_> = recovered.iter().map(|one| one.result.as_ref().map_err(|error| error.to_fault().sentence)).collect();
-    assert_eq!(sentences[0].as_ref().unwrap()[0].file, base.path().join("retro.mp4"));
-    assert_eq!(sentences[1].as_ref().unwrap()[0].file, base.path().join("standup.mp4"));
+    assert_eq!(sentences[0].as_ref().unwrap().files[0].file, base.path().join("retro.mp4"));
+    assert_eq!(sentences[1].as_ref().unwrap().files[0].file, base.path().join("standup.mp4"));
     let expected = format!(
         "The file {} holds no recording that can be used: the file does not begin like a recording of ours (moov).",
         torn.join("recording.mp4").display()
     );
-    assert_eq!(sentences[2], Err(expected));
+    assert_eq!(sentences[2].as_ref().err(), Some(&expected));
     assert_eq!(fs::read(torn.join("recording.mp4")).unwrap(), recording, "left as it was");
     let empty = tempfile::tempdir().unwrap();
     assert!(matches!(recover(&SystemDisk, empty.path()), Err(StorageError::Nothing { .. })));
@@ -236,10 +255,10 @@ fn above_four_gib_it_opens_and_seeks() {
     put(&fragment.bytes, fragment.bytes.len() as u64);
     file.set_len(at).unwrap();
     let finished = finalise(&SystemDisk, &folder).unwrap();
-    assert!(finished[0].bytes > 4_500_000_000);
+    assert!(finished.files[0].bytes > 4_500_000_000);
     let probe = Command::new("ffprobe")
         .args(["-v", "error", "-select_streams", "v", "-show_entries", "packet=pts,pos", "-of", "csv=p=0"])
-        .arg(&finished[0].file)
+        .arg(&finished.files[0].file)
         .output()
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&probe.stderr), "");
@@ -249,7 +268,7 @@ fn above_four_gib_it_opens_and_seeks() {
     assert!(last > u64::from(u32::MAX));
     let seek = Command::new("ffmpeg")
         .args(["-v", "error", "-ss", "3.5", "-i"])
-        .arg(&finished[0].file)
+        .arg(&finished.files[0].file)
         .args(["-f", "framehash", "-map", "0:v", "-"])
         .output()
         .unwrap();
@@ -264,6 +283,9 @@ fn a_folder_that_a_crash_left_empty_after_the_delivery_is_removed_and_is_no_fail
     let folder = place.path().join("standup.mp4.roomcast");
     std::fs::create_dir(&folder).unwrap();
     let recovered = recover(&SystemDisk, &folder).unwrap();
-    assert!(matches!(&recovered[..], [one] if one.result.as_ref().is_ok_and(Vec::is_empty)), "{recovered:?}");
+    assert!(
+        matches!(&recovered[..], [one] if one.result.as_ref().is_ok_and(|all| all.files.is_empty() && all.left.is_empty())),
+        "{recovered:?}"
+    );
     assert!(!folder.exists());
 }

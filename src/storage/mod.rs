@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 
-pub use finalise::{Finished, finalise};
+pub use finalise::{Finalised, Finished, finalise};
 pub use recover::{Recovered, recover};
 pub use spool::Spool;
 

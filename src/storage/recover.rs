@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::StorageError;
 use super::disk::Disk;
-use super::finalise::{Finished, finalise, is_left_over};
+use super::finalise::{Finalised, finalise, is_left_over};
 use super::spool::{FOLDER_ENDING, NOTES, part_name};
 
 /// What became of one spool folder.
@@ -17,7 +17,7 @@ pub struct Recovered {
     /// The spool folder.
     pub folder: PathBuf,
     /// The ordinary files, or why there are none; in that case the folder was left as it is.
-    pub result: Result<Vec<Finished>, StorageError>,
+    pub result: Result<Finalised, StorageError>,
 }
 
 /// The spool folders that are `folder` itself or lie in it, sorted by name.

@@ -7,15 +7,16 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use recorder_core::ids::SessionId;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::{Failure, Inspection, inputs, screen};
+use super::{Failure, Inspection, complain, inputs, screen};
 use crate::clock::SessionClock;
 use crate::config::Config;
 use crate::service::job::Rendition;
@@ -24,7 +25,7 @@ use crate::service::progress::{Progress, SyncFigure, table};
 use crate::service::supervisor::{self, Outcome, Patience, Room, SessionOrder};
 use crate::storage::disk::SystemDisk;
 use crate::storage::spool::{NOTES, RESERVE, Spool, part_name};
-use crate::storage::{StorageError, finalise};
+use crate::storage::{Finalised, StorageError, finalise};
 
 /// What was checked and is about to run.
 pub(super) struct Plan {
@@ -50,8 +51,30 @@ pub(super) fn plan(config: &Config, to: &Path, duration: Option<Duration>) -> Re
     Ok(Plan { config: config.clone(), layout, to: to.to_owned(), duration })
 }
 
+/// Who listens for Ctrl-C, SIGTERM, and SIGHUP of a terminal that was closed. Made before anything is started that must be ended again.
+pub(super) struct Listening {
+    runtime: Runtime,
+    stops: mpsc::Receiver<()>,
+}
+
+impl Listening {
+    /// From now on a signal is a wish to stop, and no longer the end of this process.
+    pub(super) fn start() -> Result<Self, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::operator)?;
+        let stops = runtime.block_on(async { stop_wishes() });
+        let stops = stops.map_err(|e| Failure::operator(format_args!("cannot listen for signals: {e}")))?;
+        Ok(Self { runtime, stops })
+    }
+}
+
 /// Runs the Session, ends its recording, and prints the table.
-pub(super) fn run(plan: Plan, room: Room, config_file: Option<PathBuf>, actors: Option<Actors>) -> Result<(), Failure> {
+pub(super) fn run(
+    plan: Plan,
+    room: Room,
+    config_file: Option<PathBuf>,
+    listening: Listening,
+    actors: Option<Actors>,
+) -> Result<(), Failure> {
     let clock = SessionClock::start();
     let session = SessionId::new(session_name());
     let spool = make_spool(&plan, &session).map_err(|e| Failure::from(e.to_fault()))?;
@@ -80,17 +103,12 @@ pub(super) fn run(plan: Plan, room: Room, config_file: Option<PathBuf>, actors: 
     };
     let mut launcher = OwnProgram { arguments: own_arguments(config_file.as_deref(), "worker") };
     let mut progress = Progress::new(std::io::stderr(), screen());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::operator)?;
-    let outcome = runtime.block_on(async {
-        let stops = stop_wishes()?;
-        let clock = Arc::new(move || clock.now());
-        Ok(supervisor::run(order, &mut launcher, stops, &mut progress, clock, Patience::default()).await)
-    });
+    let Listening { runtime, stops } = listening;
+    let clock = Arc::new(move || clock.now());
+    let outcome = runtime.block_on(supervisor::run(order, &mut launcher, stops, &mut progress, clock, Patience::default()));
     progress.end();
     let inspection = if actors.is_some() { Inspect::Sync } else { Inspect::Nothing };
     drop(actors);
-    let outcome: Outcome =
-        outcome.map_err(|e: std::io::Error| Failure::operator(format_args!("cannot listen for signals: {e}")))?;
     conclude(&folder, &outcome, config_file.as_deref(), inspection)
 }
 
@@ -110,7 +128,7 @@ fn own_arguments(config_file: Option<&Path>, role: &str) -> Vec<String> {
     config.into_iter().flatten().chain([role.to_owned()]).collect()
 }
 
-/// Ctrl-C, SIGTERM, and SIGHUP of a terminal that was closed, as wishes to stop: each way the recording gets its end.
+/// Signals as wishes to stop: each way the recording gets its end.
 fn stop_wishes() -> std::io::Result<mpsc::Receiver<()>> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hangup = signal(SignalKind::hangup())?;
@@ -155,8 +173,8 @@ fn conclude(folder: &Path, outcome: &Outcome, config_file: Option<&Path>, inspec
             keep("Ended at once.")
         });
     }
-    let files = match finalise(&SystemDisk, folder) {
-        Ok(files) => files,
+    let Finalised { files, left } = match finalise(&SystemDisk, folder) {
+        Ok(ended) => ended,
         Err(StorageError::Nothing { .. }) => {
             remove_empty(folder);
             let fault = outcome.fault.clone().unwrap_or_else(|| supervisor::nothing_recorded(&outcome.reason));
@@ -168,9 +186,20 @@ fn conclude(folder: &Path, outcome: &Outcome, config_file: Option<&Path>, inspec
     let sync = rehearsed.and_then(|file| measured_sync(&file.file, config_file));
     let named: Vec<_> = files.iter().map(|file| (file.file.as_path(), file.bytes)).collect();
     let _ = std::io::stdout().write_all(table(&named, outcome, sync).as_bytes());
-    match &outcome.fault {
-        Some(fault) => Err(fault.clone().into()),
-        None => Ok(()),
+    // What a person must know comes first; the last of it ends the program.
+    let mut failures: Vec<Failure> = left.iter().map(|error| keep_part(folder, error)).collect();
+    failures.extend(outcome.fault.clone().map(Failure::from));
+    let last = failures.pop();
+    failures.into_iter().for_each(|failure| complain(Some(failure)));
+    last.map_or(Ok(()), Err)
+}
+
+/// One file of several cannot be used, and was kept.
+fn keep_part(folder: &Path, error: &StorageError) -> Failure {
+    let (sentence, folder) = (error.to_fault().sentence, folder.display());
+    Failure {
+        sentence: format!("The recording is not complete: one of its files cannot be used and stays in {folder}. {sentence}"),
+        code: 1,
     }
 }
 
@@ -194,10 +223,12 @@ pub(super) struct Actors {
 
 /// How long the actors may take to listen. They prepare what they send afterwards.
 const LISTEN_WITHIN: Duration = Duration::from_secs(10);
+/// How often it is looked whether they do.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 impl Actors {
-    /// Starts them and waits until their socket is there.
-    pub(super) fn start(config_file: Option<&Path>) -> Result<Self, Failure> {
+    /// Starts them and waits until their socket is there, or somebody wants to stop.
+    pub(super) fn start(config_file: Option<&Path>, listening: &mut Listening) -> Result<Self, Failure> {
         let failed = |what: &str, error: std::io::Error| Failure { sentence: format!("cannot {what}: {error}"), code: 1 };
         let folder = std::env::temp_dir().join(format!("roomcast-rehearsal-{}", session_name()));
         DirBuilder::new().mode(0o700).create(&folder).map_err(|e| failed("make a folder for the simulated meeting", e))?;
@@ -207,15 +238,30 @@ impl Actors {
         command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null());
         without_secrets(&mut command);
         let process = command.spawn().map_err(|e| failed("start the simulated meeting", e))?;
+        // From here on they are ended by `Drop`, whatever happens.
         let mut actors = Self { process, folder };
-        let begun = Instant::now();
-        while !actors.folder.join("actors").exists() {
-            if actors.process.try_wait().is_ok_and(|status| status.is_some()) || begun.elapsed() > LISTEN_WITHIN {
-                return Err(Failure { sentence: "the simulated meeting did not begin".into(), code: 1 });
+        let Listening { runtime, stops } = listening;
+        let failure = runtime.block_on(async {
+            tokio::select! {
+                begun = tokio::time::timeout(LISTEN_WITHIN, actors.listen()) => match begun {
+                    Ok(true) => None,
+                    Ok(false) | Err(_) => Some("the simulated meeting did not begin"),
+                },
+                _ = stops.recv() => Some("stopped before the simulated meeting began; nothing was recorded"),
             }
-            std::thread::sleep(Duration::from_millis(10));
+        });
+        failure.map_or(Ok(actors), |sentence| Err(Failure { sentence: sentence.into(), code: 1 }))
+    }
+
+    /// Waits until they listen; false when they have ended instead.
+    async fn listen(&mut self) -> bool {
+        while !self.folder.join("actors").exists() {
+            if self.process.try_wait().is_ok_and(|status| status.is_some()) {
+                return false;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
         }
-        Ok(actors)
+        true
     }
 
     pub(super) fn room(&self) -> Room {

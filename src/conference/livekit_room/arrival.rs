@@ -68,6 +68,13 @@ impl Room {
             let connecting = async move { SignalLink::connect(&address, &token).await };
             match self.meanwhile(connecting).await? {
                 Ok(link) => return Ok(link),
+                Err(SignalError::Refused(Refusal::BadToken | Refusal::ExpiredToken)) if resume && self.refresh.is_some() => {
+                    // The refreshed token was refused; the one that we came with was not tried.
+                    self.lose(Instant::now());
+                    self.refresh = None;
+                    self.resumable = false;
+                    self.attempt = self.attempt.min(1);
+                }
                 Err(error) => self.judge(error, &mut step)?,
             }
         }
@@ -81,7 +88,7 @@ impl Room {
         let end = |refusal: Refusal| Err(Some(EndReason::Refused(refusal.fault())));
         match error {
             SignalError::Refused(refusal @ (Refusal::BadToken | Refusal::ExpiredToken)) => {
-                if !returning || !step.advance() {
+                if !self.has_other_tokens() || !step.advance() {
                     return end(refusal);
                 }
                 // Another token need not wait.
@@ -103,11 +110,16 @@ impl Room {
         Ok(())
     }
 
+    /// Whether there may be a token that is younger than the one that we came with: since we were in the room, or an earlier process was.
+    fn has_other_tokens(&self) -> bool {
+        self.entered == Entered::Once || self.refresh.is_some()
+    }
+
     async fn pick_token(&mut self, step: &mut TokenStep, resume: bool) -> Option<Secret> {
         if resume {
             return Some(self.refresh.clone().unwrap_or_else(|| self.token.clone()));
         }
-        if *step == TokenStep::Current && self.entered == Entered::Once && has_expired(&self.token) {
+        if *step == TokenStep::Current && self.has_other_tokens() && has_expired(&self.token) {
             step.advance();
         }
         if *step == TokenStep::Source {

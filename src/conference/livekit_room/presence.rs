@@ -189,7 +189,11 @@ impl Room {
                 self.reconcile(here).await?;
             }
             M::SpeakersChanged(changed) => self.outbox.waiting.push_back(self.roster.speakers(&changed.speakers)),
-            M::RefreshToken(token) => self.refresh = Some(Secret::new(token)),
+            M::RefreshToken(token) => {
+                let token = Secret::new(token);
+                self.tokens.refreshed(&token);
+                self.refresh = Some(token);
+            }
             M::SubscriptionResponse(response) => match response.err() {
                 SubscriptionError::SeUnknown => {}
                 SubscriptionError::SeTrackNotfound => self.subscriptions.refused(&response.track_sid),

@@ -288,3 +288,15 @@ proptest! {
         let _ = Layout::parse("cut", &format!("{}{text}", &grid[..cut]));
     }
 }
+
+#[test]
+fn a_screen_says_whose_it_is() {
+    for layout in Layout::built_in_names() {
+        let seats = vec![seat("ada", Part::Screen, 2), seat("ada", Part::Person, 0), seat("björn", Part::Person, 1)];
+        let scene = arrange(layout, &Stage { seats, audible: vec![] }, size(1280, 720));
+        let labels: Vec<_> = scene.tiles.iter().filter_map(|tile| Some((tile.label.as_ref()?.name.expose(), tile.fit))).collect();
+        assert_eq!(labels.iter().filter(|(name, _)| *name == "ada (screen)").count(), 1, "{layout}: {labels:?}");
+        assert_eq!(labels.iter().filter(|(name, _)| *name == "ada").count(), 1, "{layout}: {labels:?}");
+        assert!(labels.iter().all(|(name, fit)| name.ends_with("(screen)") == (*fit == Fit::Contain)), "{layout}: {labels:?}");
+    }
+}

@@ -38,6 +38,8 @@ pub enum WhyOver {
     ConferenceLost,
     /// Every Target failed or closed by itself.
     NoTargetLeft,
+    /// No programme can be made.
+    NoProgramme,
 }
 
 impl Outcome {
@@ -58,6 +60,7 @@ impl fmt::Display for WhyOver {
             Self::Refused => "The conference did not let Roomcast in.",
             Self::ConferenceLost => "The connection to the conference was lost for too long.",
             Self::NoTargetLeft => "No target is left.",
+            Self::NoProgramme => "No programme can be made.",
         })
     }
 }

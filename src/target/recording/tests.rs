@@ -145,7 +145,7 @@ fn a_full_disk_ends_the_recording_with_a_sentence_and_what_was_written_is_usable
     assert_eq!(fault.sentence, format!("The disk is full: {} cannot grow.", folder.join("recording.mp4").display()));
     assert_eq!(std::fs::metadata(folder.join("recording.mp4")).unwrap().len(), *bytes);
     let finished = finalise(&SystemDisk, &folder).unwrap();
-    assert_eq!(finished[0].file, base.path().join("standup.mp4"));
+    assert_eq!(finished.files[0].file, base.path().join("standup.mp4"));
 }
 
 #[test]
@@ -160,15 +160,15 @@ fn a_folder_that_is_gone_is_named() {
     assert!(fault.sentence.starts_with(&format!("The folder {} cannot be read: ", folder.display())), "{}", fault.sentence);
 }
 
+/// Set for the process that is to be killed: the folder that it records into.
+const RECORD_INTO: &str = "ROOMCAST_TEST_RECORD_INTO";
+
 /// Sends a real programme again and again, ten times as fast as it plays, until it is killed.
-#[test]
-#[ignore = "the child process of the test below"]
-fn child_that_records() {
-    let Ok(folder) = std::env::var("ROOMCAST_TEST_RECORD_INTO") else { return };
+fn record_until_killed(folder: &Path) {
     let real: &Real = real(30);
     let begin = SessionTime::from_millis(1000);
     let (packets, receiver) = sync_channel(8);
-    let settings = RecordingSettings { folder: folder.into(), id: TargetId::new("file"), take: TakeId(1), start: begin };
+    let settings = RecordingSettings { folder: folder.to_owned(), id: TargetId::new("file"), take: TakeId(1), start: begin };
     let out = Mutex::new(std::io::stdout());
     let target = RecordingTarget::start(settings, FromTest { headers: real.headers.clone(), packets: receiver }, move |report| {
         if let RecordingReport::Written { until, .. } = report {
@@ -192,13 +192,18 @@ fn child_that_records() {
 
 #[test]
 fn killed_at_any_instant_it_plays_and_what_was_shown_as_written_is_there() {
+    // The process that is killed is this very test again.
+    if let Some(folder) = std::env::var_os(RECORD_INTO) {
+        return record_until_killed(Path::new(&folder));
+    }
+    let this = "target::recording::tests::killed_at_any_instant_it_plays_and_what_was_shown_as_written_is_there";
     let begin = SessionTime::from_millis(1000);
     for reports in [1, 2, 5, 8] {
         let base = tempfile::tempdir().unwrap();
         let folder = spool(base.path()).folder().to_path_buf();
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "target::recording::tests::child_that_records", "--ignored", "--nocapture"])
-            .env("ROOMCAST_TEST_RECORD_INTO", &folder)
+            .args(["--exact", this, "--nocapture"])
+            .env(RECORD_INTO, &folder)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -216,7 +221,7 @@ fn killed_at_any_instant_it_plays_and_what_was_shown_as_written_is_there() {
         assert_eq!(seen.complaints, "", "as it was left");
         let recovered = recover(&SystemDisk, base.path()).unwrap();
         let finished = recovered[0].result.as_ref().unwrap();
-        let seen = look(&finished[0].file);
+        let seen = look(&finished.files[0].file);
         assert_eq!(seen.complaints, "");
         let pictures_written = written.since(begin).as_nanos() * 30 / 1_000_000_000;
         assert!(seen.pictures.len() as u128 >= pictures_written, "{} of {pictures_written}", seen.pictures.len());

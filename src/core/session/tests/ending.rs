@@ -27,6 +27,22 @@ fn a_take_begins_when_we_enter_and_a_stop_ends_it_in_order() {
 }
 
 #[test]
+fn a_session_without_a_programme_leaves_at_once_and_in_order() {
+    let missing = Fault { scope: Scope::Session, blame: Blame::Operator, ..fault("No programme can be made.") };
+    let mut play = Play::entered(settings(), &["ada"]);
+    play.input(2000, Input::ProgrammeFailed(missing.clone()));
+    assert_eq!(play.deeds(), [begin(100), end(2000), leave(2000)]);
+    close(&mut play, 2100);
+    assert_eq!(play.deeds().last(), Some(&over(2100, WhyOver::NoProgramme, Some(missing.clone()))));
+
+    // On the way into the room, and with a Conference that does not answer.
+    let mut play = Play::new(settings());
+    play.input(300, Input::ProgrammeFailed(missing.clone()));
+    play.sleep_until(1_000_000);
+    assert_eq!(play.deeds(), [leave(300), over(2300, WhyOver::NoProgramme, Some(missing))]);
+}
+
+#[test]
 fn over_waits_for_the_target_and_for_the_conference() {
     for target_first in [true, false] {
         let mut play = Play::entered(settings(), &["ada"]);

@@ -1,0 +1,75 @@
+//! The worker's task against a simulated meeting that only listens.
+
+use std::path::Path;
+
+use recorder_core::ids::SessionId;
+use tokio::io::BufReader;
+use tokio::net::UnixListener;
+
+use super::*;
+use crate::rehearsal::talk::{Ear, FromActors, ToActors, say};
+use crate::service::job::{Caution, Rendition};
+use crate::service::link::{self, SupervisorLink};
+use crate::storage::Spool;
+use crate::storage::disk::SystemDisk;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn job(socket: &Path, folder: &Path) -> Job {
+    Job {
+        session: SessionId::new("s"),
+        epoch_ns: SessionClock::start().epoch_ns(),
+        conference: ConferenceJob::Rehearsal { socket: socket.to_owned() },
+        layout: Layout::built_in_text("grid").unwrap().to_owned(),
+        rendition: Rendition { width_px: 128, height_px: 128, fps: 10, video_kbps: 200, sound_kbps: 64 },
+        mixer_delay: Duration::from_millis(200),
+        targets: vec![TargetJob::Recording { id: TargetId::new("recording"), folder: folder.to_owned() }],
+        duration: None,
+        room_empty_grace: Duration::from_secs(60),
+        conference_grace: Duration::from_secs(60),
+        max_duration: Duration::from_secs(3600),
+        first_take: TakeId(1),
+        caution: Caution::None,
+    }
+}
+
+#[tokio::test]
+async fn a_worker_without_a_programme_leaves_the_room_and_says_why() {
+    let base = tempfile::tempdir().unwrap();
+    let (socket, wanted) = (base.path().join("actors"), base.path().join("standup.mp4"));
+    let spool = Spool::create(&SystemDisk, &wanted, &SessionId::new("s")).unwrap();
+    let folder = spool.folder().to_owned();
+    drop(spool);
+    let listener = UnixListener::bind(&socket).unwrap();
+    let (ours, theirs) = link::pair().unwrap();
+    let mut supervisor = SupervisorLink::open(ours).unwrap();
+    let mut worker = Worker::start(job(&socket, &folder), WorkerLink::open(theirs).unwrap()).unwrap();
+    let (programme, events) = mpsc::channel(1);
+    worker.programme_events = events;
+
+    let meeting = async {
+        let (from, mut to) = listener.accept().await.unwrap().0.into_split();
+        let mut ear = Ear::new(BufReader::new(from));
+        assert_eq!(ear.hear().await.unwrap(), Some(ToActors::Hello));
+        say(&mut to, &FromActors::Welcome { title: "Rehearsal".into() }).await.unwrap();
+        say(&mut to, &FromActors::Listed).await.unwrap();
+        assert_eq!(ear.hear().await.unwrap(), Some(ToActors::Subscribe { tracks: vec![] }));
+        let sentence = "No programme can be made.".to_owned();
+        let fault = Fault { scope: Scope::Session, blame: Blame::Operator, retry: Retry::Never, sentence };
+        programme.send(ProgrammeEvent::Failed(fault.clone())).await.unwrap();
+        // The last thing that the room hears; a worker that only vanishes closes the socket.
+        assert_eq!(ear.hear().await.unwrap(), Some(ToActors::Leave));
+        fault
+    };
+    let hearing = async {
+        loop {
+            if let Some(FromWorker::Ended { reason, fault }) = supervisor.incoming.next().await.unwrap() {
+                return (reason, fault);
+            }
+        }
+    };
+    let all = async { tokio::join!(worker.work(), meeting, hearing) };
+    let (worked, fault, last_word) = tokio::time::timeout(LIMIT, all).await.expect("a bounded end");
+    worked.unwrap();
+    assert_eq!(last_word, ("No programme can be made.".to_owned(), Some(fault)));
+}
