@@ -245,7 +245,8 @@ fn a_killed_worker_is_replaced_and_the_recording_goes_on_in_the_same_file() {
         is_ordinary(&out);
         let tiles: Vec<_> = (0..4).map(|index| TileRect::in_grid(index, 2, 160, 90)).collect();
         let film = Film::watch(&out, &tiles);
-        assert!((film.duration_s - 9.0).abs() <= 0.1, "{} s", film.duration_s);
+        // What was ordered; and at most one fragment more, which the worker had synced and could not report any more.
+        assert!((8.9..9.65).contains(&film.duration_s), "{} s", film.duration_s);
         let readable = |picture: &&world::film::Picture| picture.tiles[0].person == Some(0) && picture.tiles[0].counter.is_some();
         let counter = |picture: &world::film::Picture| picture.tiles[0].counter.map_or(0, u64::from);
         let last_before =
