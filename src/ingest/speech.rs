@@ -18,9 +18,10 @@ pub(super) fn duration(packet: &[u8]) -> Duration {
 }
 
 /// Whether a media server made this packet up: LiveKit lets a muted Track end with a second of these, so that decoders do not conceal. They
-/// are 20 ms of digital silence, padded with zeros, and no encoder pads so.
+/// are the three bytes of 20 ms of digital silence, and zeros behind them, as no encoder pads. The three bytes alone are what an encoder makes
+/// of a microphone that gives nothing: those were captured.
 pub(super) fn is_made_up(packet: &[u8]) -> bool {
-    matches!(packet, [0xf8, 0xff, 0xfe, padding @ ..] if padding.iter().all(|byte| *byte == 0))
+    matches!(packet, [0xf8, 0xff, 0xfe, 0, padding @ ..] if padding.iter().all(|byte| *byte == 0))
 }
 
 #[cfg(test)]
@@ -42,7 +43,7 @@ mod tests {
     fn silence_that_nobody_spoke_is_known() {
         let mut made_up = [0; 80];
         made_up[..3].copy_from_slice(&[0xf8, 0xff, 0xfe]);
-        assert!(is_made_up(&made_up) && is_made_up(&made_up[..3]));
+        assert!(is_made_up(&made_up) && !is_made_up(&made_up[..3]), "an encoder's silence is three bytes");
         made_up[40] = 1;
         assert!(!is_made_up(&made_up) && !is_made_up(&[0xf8, 0xff]) && !is_made_up(&[]));
     }
