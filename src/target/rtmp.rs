@@ -141,7 +141,7 @@ impl LiveTarget {
         let _ = self.orders.send(Order::EndTake(at));
     }
 
-    /// Ends the Take with what has been sent; also what is still buffered here is thrown away.
+    /// Ends the Take with what has left this machine: everything that is still buffered is thrown away, and the server gets no farewell.
     pub fn end_at_once(&self) {
         let _ = self.orders.send(Order::EndAtOnce);
     }

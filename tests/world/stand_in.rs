@@ -182,7 +182,7 @@ fn fuss(stream: &mut TcpStream, shared: &Shared) -> std::io::Result<()> {
             spoke = Instant::now();
             round += 1;
             // Chunks of 6 bytes or more, so that what follows is one chunk whatever the size.
-            stream.write_all(&message(1, &[6, 128, 65_536][round as usize % 3_usize].to_be_bytes()))?;
+            stream.write_all(&message(1, &[6_u32, 128, 65_536][round as usize % 3].to_be_bytes()))?;
             stream.write_all(&message(4, &[&[0, 6][..], &round.to_be_bytes()].concat()))?;
             // What came a while ago.
             stream.write_all(&message(3, &(counted as u32).to_be_bytes()))?;

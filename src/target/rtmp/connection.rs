@@ -140,7 +140,11 @@ impl Connection {
         self.made += (self.out.len() - before) as u64;
         let result = received.and_then(|()| {
             // What a server said before it hung up counts, so it is read before the end is told.
-            link.send(&mut self.out).inspect_err(|_| drop(receive(link, &mut self.protocol)))
+            let sent = link.send(&mut self.out);
+            if sent.is_err() {
+                let _ = receive(link, &mut self.protocol);
+            }
+            sent
         });
         while let Some(event) = self.protocol.poll_event() {
             let progress = match event {
@@ -184,6 +188,13 @@ impl Connection {
     pub(super) fn finish(&mut self) {
         if let Stage::Talk(link) = &mut self.stage {
             link.finish();
+        }
+    }
+
+    /// Throws away what the system has not sent yet, and resets the connection when it is dropped.
+    pub(super) fn discard(&mut self) {
+        if let Stage::Talk(link) = &mut self.stage {
+            link.discard();
         }
     }
 

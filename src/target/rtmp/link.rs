@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use recorder_core::live::Reason;
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::trust::{self, Trust};
 
@@ -171,6 +171,13 @@ impl Link {
         }
         // A connection that is gone cannot be told.
         let _ = self.socket.shutdown(Shutdown::Write);
+    }
+
+    /// Dropping the link then resets the connection, and what the system has not sent is lost.
+    pub(super) fn discard(&mut self) {
+        if let Err(error) = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO)) {
+            tracing::warn!(%error, "what waits to be sent to a live destination cannot be thrown away");
+        }
     }
 
     /// What the system knows.

@@ -132,7 +132,7 @@ fn a_stream_is_begun_in_the_order_that_servers_expect() {
     assert_eq!(out[8..12], 7_u32.to_le_bytes(), "on the stream that was made");
     // Nothing is sent before the server lets us.
     protocol.video(0, &[b"picture"]);
-    assert_eq!(output(&mut protocol), []);
+    assert!(output(&mut protocol).is_empty());
     let start = ["onStatus".into(), 0.0.into(), Value::Null, status("status", "NetStream.Publish.Start")];
     protocol.handle(&server.command(&start)).unwrap();
     assert_eq!(events(&mut protocol).last(), Some(&Event::Ready));
@@ -146,7 +146,7 @@ fn a_stream_is_begun_in_the_order_that_servers_expect() {
         .collect();
     assert_eq!(names, ["FCUnpublish", "deleteStream"]);
     protocol.video(6, &[b"picture"]);
-    assert_eq!(output(&mut protocol), [], "nothing after the farewell");
+    assert!(output(&mut protocol).is_empty(), "nothing after the farewell");
 }
 
 #[test]

@@ -129,8 +129,12 @@ impl<R: FnMut(LiveReport)> Runner<'_, R> {
                 }
             }
             Order::EndAtOnce => {
-                self.end = Some(SessionTime::ZERO);
                 self.live.handle(Input::End, now);
+                if let Some(connection) = &mut self.connection {
+                    connection.discard();
+                }
+                self.forget();
+                self.live.handle(Input::Closed, now);
             }
         }
     }
