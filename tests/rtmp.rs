@@ -48,16 +48,17 @@ struct Certificates {
 
 impl Certificates {
     fn make() -> Certificates {
-        use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+        use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
         let folder = tempfile::tempdir().unwrap();
-        let authority = || {
+        let authority = |name: &str| {
             let key = KeyPair::generate().unwrap();
             let mut params = CertificateParams::new(Vec::new()).unwrap();
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.distinguished_name.push(DnType::CommonName, name);
             let certificate = params.self_signed(&key).unwrap();
             (certificate.pem(), Issuer::new(params, key))
         };
-        let ((ours, issuer), (_, stranger)) = (authority(), authority());
+        let ((ours, issuer), (_, stranger)) = (authority("ours"), authority("a stranger"));
         std::fs::write(folder.path().join("ca.pem"), ours).unwrap();
         for (name, issuer, until) in [("good", &issuer, 2200), ("expired", &issuer, 2020), ("foreign", &stranger, 2200)] {
             let key = KeyPair::generate().unwrap();
@@ -250,7 +251,7 @@ fn many_destinations_at_once_each_with_its_own_fate() {
             destination: Destination::new(address, Secret::new(key)).unwrap(),
             start: SessionTime::ZERO,
             bytes_per_s: BYTES_PER_S,
-            seed: name.bytes().fold(7, |seed, byte| seed * 31 + u64::from(byte)),
+            seed: name.bytes().fold(7, |seed: u64, byte| seed.wrapping_mul(31) + u64::from(byte)),
         };
         let report = move |report| into.lock().unwrap().push((begin.elapsed(), report));
         let target = LiveTarget::start(environment.clone(), settings, ring.clone(), clock, report).unwrap();

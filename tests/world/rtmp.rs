@@ -35,7 +35,7 @@ impl Nginx {
         let config = format!(
             "load_module {}/ngx_rtmp_module.so;\ndaemon off; master_process off; pid {root}/pid; error_log {root}/error.log info;\n\
              events {{ worker_connections 256; }}\n\
-             rtmp {{ server {{ listen 127.0.0.1:{port}; ping 2s; ping_timeout 4s; application live {{ live on; \
+             rtmp {{ access_log off; server {{ listen 127.0.0.1:{port}; ping 2s; ping_timeout 4s; application live {{ live on; \
              on_publish http://127.0.0.1:{}/; record all; record_path {root}/rec; record_unique on; }} }} }}\n\
              http {{ access_log off; client_body_temp_path {root}/body; proxy_temp_path {root}/body; fastcgi_temp_path {root}/body; \
              uwsgi_temp_path {root}/body; scgi_temp_path {root}/body;\n\

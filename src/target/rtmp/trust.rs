@@ -82,7 +82,8 @@ pub(super) fn reason(error: &rustls::Error) -> Reason {
     Reason::Certificate(match error {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => CertificateFault::Expired,
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => CertificateFault::NotYetValid,
-        CertificateError::UnknownIssuer => CertificateFault::UnknownIssuer,
+        // A bad signature: somebody who has only the name of an authority that we trust.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => CertificateFault::UnknownIssuer,
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => CertificateFault::WrongName,
         _ => CertificateFault::Invalid,
     })
