@@ -63,6 +63,8 @@ pub(super) fn run<R: FnMut(LiveReport)>(
     while !runner.live.is_over() {
         runner.turn(orders);
     }
+    // The last word.
+    runner.obey();
 }
 
 struct Runner<'a, R> {
@@ -94,9 +96,6 @@ struct OnAir {
 impl<R: FnMut(LiveReport)> Runner<'_, R> {
     fn turn(&mut self, orders: &Orders) {
         self.obey();
-        if self.live.is_over() {
-            return;
-        }
         // Whoever waits for packets or the server looks for orders in passing; who has nothing else to do waits for them.
         let rest = if self.connection.is_some() { Duration::ZERO } else { self.until_wake().min(FIGURES) };
         if let Some(order) = orders.wait(rest) {
