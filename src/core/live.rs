@@ -8,7 +8,8 @@
 //! - Unreachable, refused, reset, stalled: the next attempt begins after 1 to 4 s.
 //! - Rejected, wrong certificate, forbidden address, or cut within 10 s of publishing twice in a row: `Refused`, 30 to 60 s between attempts. From
 //!   there `Live` takes the full 10 s, because some servers check a key seconds after they have accepted it.
-//! - Every step of an attempt has a limit below 5 s. No progress for 7 s though data waits is a stall.
+//! - Every step of an attempt has a limit below 5 s. No progress for 6 s though data waits is a
+//!   stall: what a server no longer reads fills its buffers for a while, and it is to be told after 8 s.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -31,7 +32,7 @@ pub const LIVE_AFTER: Duration = Duration::from_secs(3);
 /// A connection that ended within this time of publishing was cut early.
 pub const EARLY: Duration = Duration::from_secs(10);
 /// Data waits and nothing moves for so long: the connection is given up.
-pub const STALL: Duration = Duration::from_secs(7);
+pub const STALL: Duration = Duration::from_secs(6);
 /// Data waits and nothing moves for so long: not progress without a pause.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long a polite end may take.

@@ -151,7 +151,7 @@ impl LiveTarget {
         self.thread.is_finished()
     }
 
-    /// Waits until the thread has ended: within 3 s of the end of the Take, so one of both is called before. Blocks: not on a tokio task.
+    /// Waits until the thread has ended: at most some 6 s after the end of the Take, so one of both is called before. Blocks: not on a tokio task.
     pub fn join(self) {
         if self.thread.join().is_err() {
             tracing::error!("the thread of a live destination has panicked");

@@ -309,7 +309,7 @@ fn a_programme_that_gives_nothing_is_no_stall() {
 fn a_server_that_stops_counting_stalls_even_though_its_machine_confirms() {
     let mut live = Live::new(at(0), 1);
     live.handle(Input::Publishing, at(0));
-    for s in 0..=17 {
+    for s in 0..=10 + STALL.as_secs() {
         let sent = s * 100_000;
         // It counts for 10 s, in steps of 100 kB.
         let counted = Some(sent.min(1_000_000));
@@ -317,7 +317,7 @@ fn a_server_that_stops_counting_stalls_even_though_its_machine_confirms() {
             Evidence { confirmed: sent + 1, waiting: true, sent, counted, count_step: 100_000, behind: Duration::ZERO };
         live.handle(Input::Evidence(evidence), at(s));
         let is_stalled = matches!(live.state(), LiveState::Retrying { reason: Reason::Stalled, .. });
-        assert_eq!(is_stalled, s >= 10 + 7, "at {s} s: {:?}", live.state());
+        assert_eq!(is_stalled, s >= 10 + STALL.as_secs(), "at {s} s: {:?}", live.state());
     }
     // One that never counts is judged by TCP alone.
     let mut live = Live::new(at(0), 1);

@@ -87,6 +87,8 @@ pub(super) struct Connection {
     /// Why it is over; told after everything that came before.
     ended: Option<Reason>,
     pending: VecDeque<Progress>,
+    /// What was known when the connection ended.
+    parting: Signs,
 }
 
 impl Connection {
@@ -102,6 +104,7 @@ impl Connection {
             is_ready: false,
             ended: None,
             pending: VecDeque::new(),
+            parting: Signs::default(),
         };
         match connection.look_up() {
             Ok(answer) => connection.stage = Stage::Lookup(answer),
@@ -212,7 +215,7 @@ impl Connection {
     pub(super) fn signs(&self) -> Signs {
         match &self.stage {
             Stage::Connect { link, .. } | Stage::Secure(link) | Stage::Talk(link) => link.signs(),
-            Stage::Lookup(_) | Stage::Over => Signs::default(),
+            Stage::Lookup(_) | Stage::Over => self.parting,
         }
     }
 
@@ -323,6 +326,7 @@ impl Connection {
     }
 
     fn end(&mut self, reason: Reason) {
+        self.parting = self.signs();
         self.stage = Stage::Over;
         self.ended.get_or_insert(reason);
     }

@@ -21,8 +21,8 @@ const FULL_TURN: Duration = Duration::from_millis(20);
 const EVIDENCE: Duration = Duration::from_millis(200);
 /// How often figures are reported.
 const FIGURES: Duration = Duration::from_secs(1);
-/// After the end of the Take so much more session time passes at most until its last packets are in the ring.
-const LAST_PACKETS: Duration = Duration::from_secs(10);
+/// After the end of the Take so much more session time passes at most until its last packets are in the ring: the mixer's delay, and encoding.
+const LAST_PACKETS: Duration = Duration::from_secs(3);
 /// The system may hold so much of the stream for sending; it counts its own overhead against that.
 const SEND_BUFFER_S: u64 = 1;
 const SMALLEST_SEND_BUFFER: u64 = 128 * 1024;
@@ -101,7 +101,10 @@ impl<R: FnMut(LiveReport)> Runner<'_, R> {
         if let Some(order) = orders.wait(rest) {
             self.take_order(order);
         }
-        if self.on_air.is_some() {
+        if self.end.is_some() && self.on_air.is_none() {
+            // Nobody waits for the end of what nobody sees.
+            self.live.handle(Input::End, self.clock.now());
+        } else if self.on_air.is_some() {
             self.stream();
         } else if self.connection.is_some() {
             self.advance();
@@ -122,10 +125,6 @@ impl<R: FnMut(LiveReport)> Runner<'_, R> {
         match order {
             Order::EndTake(at) => {
                 self.end = Some(self.end.map_or(at, |before| before.min(at)));
-                // Nobody waits for the end of what nobody sees.
-                if self.on_air.is_none() {
-                    self.live.handle(Input::End, now);
-                }
             }
             Order::EndAtOnce => {
                 self.live.handle(Input::End, now);
