@@ -66,7 +66,7 @@ impl Clip {
         // Without the encoder's priming frame.
         let sound: Vec<_> = sound.lock().expect("packets").drain(..).skip(1).take(frames as usize).collect();
         assert_eq!((video.len() as u64, sound.len() as u64), (SECONDS * FPS, frames));
-        assert!(video.iter().enumerate().all(|(n, packet)| packet.keyframe == (n as u64 % (2 * FPS) == 0)));
+        assert!(video.iter().enumerate().all(|(n, packet)| packet.keyframe == (n as u64).is_multiple_of(2 * FPS)));
         Clip { video, sound, begin_ns: SECOND_NS }
     }
 
