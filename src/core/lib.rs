@@ -4,11 +4,13 @@
 //! Nothing here performs I/O, reads a clock, starts a thread or knows GStreamer, tokio, HTTP or AMQP; Cargo keeps it so.
 //! Every decision maker has the same shape: `handle(input, now)`, then drain `poll_action()`, then sleep until `poll_wake()`.
 
+pub mod address;
 pub mod clock_model;
 pub mod conference;
 pub mod fault;
 pub mod ids;
 pub mod layout;
+pub mod live;
 pub mod overload;
 pub mod scene;
 pub mod secret;

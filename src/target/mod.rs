@@ -4,3 +4,4 @@
 
 pub mod mp4;
 pub mod recording;
+pub mod rtmp;

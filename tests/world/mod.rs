@@ -6,6 +6,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::expect_used, clippy::panic)]
 
 pub mod chromium;
+pub mod clip;
 pub mod codecs;
 pub mod crowd;
 pub mod drawing;
@@ -15,6 +16,8 @@ pub mod livekit;
 pub mod product;
 pub mod recording;
 pub mod relay;
+pub mod rtmp;
+pub mod stand_in;
 
 use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
