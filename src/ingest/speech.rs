@@ -17,9 +17,12 @@ pub(super) fn duration(packet: &[u8]) -> Duration {
     Duration::from_nanos(samples as u64 * 1_000_000_000 / u64::from(HZ))
 }
 
-/// Whether a media server made this packet up: LiveKit lets a muted Track end with a second of these, so that decoders do not conceal. They
-/// are the three bytes of 20 ms of digital silence, and zeros behind them, as no encoder pads. The three bytes alone are what an encoder makes
-/// of a microphone that gives nothing: those were captured.
+/// For so long after a muted Track's last word a media server makes up silence; LiveKit does for a second.
+pub(super) const MADE_UP_FOR: Duration = Duration::from_millis(1_500);
+
+/// Whether a media server may have made this packet up: LiveKit lets a muted Track end with silence, so that decoders do not conceal. It is
+/// the three bytes of 20 ms of digital silence, padded with zeros. An encoder of constant rate makes the same, so only such packets right behind
+/// a word ([`MADE_UP_FOR`]) are to be taken for made up.
 pub(super) fn is_made_up(packet: &[u8]) -> bool {
     matches!(packet, [0xf8, 0xff, 0xfe, 0, padding @ ..] if padding.iter().all(|byte| *byte == 0))
 }

@@ -21,6 +21,8 @@ pub(super) struct Stream {
     last_rtp_time: Option<u64>,
     /// A sender report that came before the first frame.
     early_report: Option<Report>,
+    /// When a packet came last that is not digital silence.
+    last_word: Option<Instant>,
 }
 
 #[derive(PartialEq, Eq, Clone)]
@@ -68,9 +70,15 @@ impl Receiver {
             let at = self.clock.at(report.received_at);
             self.capture.sender_report(&track, number, clock_hz, report.ntp_ns, extend(rtp_time, report.rtp_time), at);
         }
+        let made_up = codec == Codec::Opus
+            && speech::is_made_up(&data.data)
+            && stream.last_word.is_some_and(|word| data.network_time.saturating_duration_since(word) < speech::MADE_UP_FOR);
+        if codec == Codec::Opus && !speech::is_made_up(&data.data) {
+            stream.last_word = Some(data.network_time);
+        }
         let capture = if codec != Codec::Opus {
             self.capture.arrived(&track, number, clock_hz, rtp_time, arrival)
-        } else if !speech::is_made_up(&data.data) {
+        } else if !made_up {
             // Else a sender's sound would count as later than it is, by the length of a packet, and its picture not.
             let sent_at_most_then = arrival - speech::duration(&data.data);
             self.capture.arrived(&track, number, clock_hz, rtp_time, sent_at_most_then)
@@ -130,9 +138,10 @@ fn current_stream<'a>(streams: &'a mut BTreeMap<TrackId, Stream>, track: &TrackI
         is: is.clone(),
         last_rtp_time: None,
         early_report: None,
+        last_word: None,
     });
     if stream.is != is {
-        *stream = Stream { number: stream.number.wrapping_add(1), is, last_rtp_time: None, early_report: None };
+        *stream = Stream { number: stream.number.wrapping_add(1), is, last_rtp_time: None, early_report: None, last_word: None };
     }
     stream
 }
