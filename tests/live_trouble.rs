@@ -215,6 +215,7 @@ fn five_percent_loss_is_neither_seen_nor_heard() {
     let _alone = one_room_at_a_time();
     let server = LiveKit::start();
     let relay = Relay::before(&server, 1);
+    relay.delay_datagrams(Duration::from_millis(5));
     let mut crowd = Crowd::gather(4);
     crowd.join_all(&server, "room", &[ADA, BJOERN, CHIARA, DMITRI].map(Joining::usual));
     relay.set(Weather::Uniform(0.05));
@@ -236,8 +237,8 @@ fn five_percent_loss_is_neither_seen_nor_heard() {
     let steady = 3.0..SECONDS - 0.2;
     for person in 0..4 {
         judge.shows(person, person, steady.clone()).never_still(person, 500.0, steady.clone());
-        // What could not be repaired stands still for a moment, and may hide a flash; what is seen belongs to what is heard.
-        judge.hears(person, 40.0, steady.clone()).is_in_sync_but_for(3, person, person, 20.0, 200.0, steady.clone());
+        // What two repeats could not repair stands still for a moment, and may hide a flash; what is seen belongs to what is heard.
+        judge.hears(person, 40.0, steady.clone()).is_in_sync_but_for(1, person, person, 20.0, 100.0, steady.clone());
     }
     judge.finish();
     crowd.disperse();
@@ -247,10 +248,13 @@ fn five_percent_loss_is_neither_seen_nor_heard() {
 fn a_room_that_closes_ends_its_recording() {
     let _alone = one_room_at_a_time();
     let server = LiveKit::start();
+    let relay = Relay::before(&server, 1);
+    // Media and signaling end by different ways; the worse order.
+    relay.delay_farewells(Duration::from_millis(300));
     let mut crowd = Crowd::gather(1);
     crowd.join(&server, "room", &Joining::usual(ADA));
     let began = Instant::now();
-    let recording = record(&server.url(), "room", None);
+    let recording = record(&relay.url(), "room", None);
     recording.is_under_way(Duration::from_secs(5));
     server.close_room("room");
     let closed = Instant::now();
@@ -259,8 +263,9 @@ fn a_room_that_closes_ends_its_recording() {
     let until = film_s(begin, closed);
     let mut judge = Judge::new(&film);
     judge.decodes_clean().has_constant_rate(30.0);
-    judge.promise((film.duration_s - until).abs() < 0.5, format!("closed at {until:.2} s, lasts {:.2} s", film.duration_s));
-    let steady = 1.0..until - 0.3;
+    judge.promise((film.duration_s - until).abs() < 0.8, format!("closed at {until:.2} s, lasts {:.2} s", film.duration_s));
+    // Through the relay the connection takes a little longer.
+    let steady = 1.5..until - 0.3;
     judge.shows(0, ADA, steady.clone()).shows_each_once(0, steady.clone()).hears(ADA, 25.0, steady);
     judge.finish();
     crowd.disperse();

@@ -8,12 +8,15 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use livekit_protocol::{SignalRequest, SignalResponse, signal_request::Message as Asked, signal_response::Message as Said};
 use prost::Message as _;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -43,6 +46,10 @@ pub struct Relay {
 
 struct Shared {
     weather: Mutex<Weather>,
+    /// How long a datagram is on its way.
+    datagrams_take: Mutex<Duration>,
+    /// How long the server's goodbyes are on their way.
+    farewells_take: Mutex<Duration>,
     passed: AtomicU64,
     lost: AtomicU64,
     /// Paths and queries of the WebSocket requests so far.
@@ -99,6 +106,8 @@ impl Relay {
         let port = listener.local_addr().expect("bound").port();
         let shared = Arc::new(Shared {
             weather: Mutex::new(Weather::Clear),
+            datagrams_take: Mutex::default(),
+            farewells_take: Mutex::default(),
             passed: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             asked: Mutex::default(),
@@ -126,6 +135,17 @@ impl Relay {
     /// Breaks all signaling connections, without a farewell. Media pass on, and new connections are welcome.
     pub fn cut_signaling(&self) {
         self.cut.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Makes the way longer, in each direction. (A round trip that LiveKit measures as 0 ms is taken for unknown, and then it does not repeat
+    /// a packet within 100 ms of its first sending.)
+    pub fn delay_datagrams(&self, by: Duration) {
+        *self.shared.datagrams_take.lock().expect("datagrams") = by;
+    }
+
+    /// Holds back the server's goodbyes: its media end before it says why.
+    pub fn delay_farewells(&self, by: Duration) {
+        *self.shared.farewells_take.lock().expect("farewells") = by;
     }
 
     /// Where the product connects to.
@@ -166,8 +186,21 @@ impl Shared {
         !is_lost
     }
 
+    /// When what sets out now arrives.
+    fn due(&self) -> Instant {
+        Instant::now() + *self.datagrams_take.lock().expect("datagrams")
+    }
+
     fn rename(&self, text: &str) -> String {
         text.replace(&format!(" 127.0.0.1 {} ", self.server.1), &format!(" 127.0.0.1 {} ", self.udp_port))
+    }
+
+    /// How long this message is on its way.
+    fn delay(&self, data: &[u8]) -> Duration {
+        match SignalResponse::decode(data) {
+            Ok(SignalResponse { message: Some(Said::Leave(_)) }) => *self.farewells_take.lock().expect("farewells"),
+            _ => Duration::ZERO,
+        }
     }
 
     /// Rewrites the server's candidates in a signaling message; `None` if there are none in it.
@@ -196,8 +229,23 @@ fn veil(data: &[u8]) -> Option<Vec<u8>> {
     Some(message.encode_to_vec())
 }
 
+/// A way that takes its time, in order. What is put in leaves `socket`, towards `to` or where it is connected to.
+fn way(socket: Arc<UdpSocket>, to: Option<SocketAddr>) -> mpsc::UnboundedSender<(Instant, Vec<u8>)> {
+    let (entrance, mut exit) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
+    tokio::spawn(async move {
+        while let Some((at, datagram)) = exit.recv().await {
+            tokio::time::sleep_until(at).await;
+            let _ = match to {
+                Some(to) => socket.send_to(&datagram, to).await,
+                None => socket.send(&datagram).await,
+            };
+        }
+    });
+    entrance
+}
+
 async fn media(shared: Arc<Shared>, socket: Arc<UdpSocket>, seed: u64) {
-    let mut flows: HashMap<SocketAddr, (Arc<UdpSocket>, Dice)> = HashMap::new();
+    let mut flows: HashMap<SocketAddr, (mpsc::UnboundedSender<(Instant, Vec<u8>)>, Dice)> = HashMap::new();
     let mut buffer = vec![0; 65_536];
     loop {
         // Linux reports an earlier datagram's refusal here; the flow goes on.
@@ -213,22 +261,23 @@ async fn media(shared: Arc<Shared>, socket: Arc<UdpSocket>, seed: u64) {
                 client,
                 Dice::new(seed ^ (number + 1) << 32),
             ));
-            flows.insert(client, (upstream, Dice::new(seed ^ number << 32)));
+            flows.insert(client, (way(upstream, None), Dice::new(seed ^ number << 32)));
         }
-        if let Some((upstream, dice)) = flows.get_mut(&client)
+        if let Some((way, dice)) = flows.get_mut(&client)
             && shared.lets_pass(dice)
         {
-            let _ = upstream.send(&buffer[..length]).await;
+            let _ = way.send((shared.due(), buffer[..length].to_vec()));
         }
     }
 }
 
 async fn backwards(shared: Arc<Shared>, upstream: Arc<UdpSocket>, socket: Arc<UdpSocket>, client: SocketAddr, mut dice: Dice) {
     let mut buffer = vec![0; 65_536];
+    let way = way(socket, Some(client));
     loop {
         let Ok(length) = upstream.recv(&mut buffer).await else { continue };
         if shared.lets_pass(&mut dice) {
-            let _ = socket.send_to(&buffer[..length], client).await;
+            let _ = way.send((shared.due(), buffer[..length].to_vec()));
         }
     }
 }
@@ -272,14 +321,20 @@ async fn signaling(shared: Arc<Shared>, mut client: TcpStream) -> Option<()> {
                 },
                 _ => message,
             };
-            to_server.send(message).await.ok()?;
+            if to_server.send(message).await.is_err() {
+                // The server's last words may still be on their way.
+                return std::future::pending().await;
+            }
         }
         to_server.close().await.ok()
     };
     let downwards = async {
         while let Some(Ok(message)) = from_server.next().await {
             let message = match &message {
-                Message::Binary(data) => shared.rewrite(data).map_or(message, |changed| Message::Binary(changed.into())),
+                Message::Binary(data) => {
+                    tokio::time::sleep(shared.delay(data)).await;
+                    shared.rewrite(data).map_or(message, |changed| Message::Binary(changed.into()))
+                }
                 _ => message,
             };
             to_client.send(message).await.ok()?;

@@ -22,6 +22,8 @@ use crate::livekit::verdict::{Farewell, lost};
 const MEDIA_LIMIT: Duration = Duration::from_secs(12);
 /// The server must begin to speak within this time after the upgrade.
 const FIRST_MESSAGE_LIMIT: Duration = Duration::from_secs(5);
+/// How long the server may take to say why it ended the media connection. Both ends come by different ways, and either may be first.
+const FAREWELL_LIMIT: Duration = Duration::from_secs(1);
 /// Events that may wait for a busy Session before the server has to wait too.
 const MAX_OUTBOX: usize = 4096;
 
@@ -189,11 +191,7 @@ impl Room {
                 self.reconcile(here).await?;
             }
             M::SpeakersChanged(changed) => self.outbox.waiting.push_back(self.roster.speakers(&changed.speakers)),
-            M::RefreshToken(token) => {
-                let token = Secret::new(token);
-                self.tokens.refreshed(&token);
-                self.refresh = Some(token);
-            }
+            M::RefreshToken(token) => self.refreshed(token),
             M::SubscriptionResponse(response) => match response.err() {
                 SubscriptionError::SeUnknown => {}
                 SubscriptionError::SeTrackNotfound => self.subscriptions.refused(&response.track_sid),
@@ -202,15 +200,7 @@ impl Room {
                 }
             },
             M::PongResp(pong) => here.rtt_ms = (unix_ms() - pong.last_ping_timestamp).clamp(0, 60_000),
-            M::Leave(leave) => {
-                let farewell = Farewell::of(&leave);
-                tracing::info!(reason = leave.reason().as_str_name(), "the LiveKit server says goodbye");
-                return Err(match farewell {
-                    Farewell::End(reason) => Exit::End(Some(reason)),
-                    Farewell::Resume => Exit::Resume,
-                    Farewell::Rejoin => Exit::Rejoin,
-                });
-            }
+            M::Leave(leave) => return Err(taken(&leave)),
             _ => {}
         }
         Ok(())
@@ -272,6 +262,10 @@ impl Room {
                 return Err(Exit::Resume);
             }
             IngestEvent::Failed { reason } => {
+                // Rejoining a room that has just been closed would make it anew, and record nobody in it.
+                if let Some(farewell) = self.farewell(here).await {
+                    return Err(farewell);
+                }
                 tracing::warn!(%reason, "reception failed");
                 self.tell_lost(lost("The media connection to the LiveKit server failed."));
                 return Err(Exit::Rejoin);
@@ -288,6 +282,30 @@ impl Room {
             IngestEvent::Paused { .. } => {}
         }
         Ok(())
+    }
+
+    /// Why the Session's end is said right after its media ended; `None` when nothing of the kind is said.
+    async fn farewell(&mut self, here: &mut Connected) -> Option<Exit> {
+        let limit = tokio::time::sleep(FAREWELL_LIMIT);
+        tokio::pin!(limit);
+        loop {
+            let message = tokio::select! {
+                message = here.link.next() => message.ok()?,
+                () = &mut limit => return None,
+            };
+            match message {
+                signal_response::Message::Leave(leave) => return Some(taken(&leave)).filter(|exit| matches!(exit, Exit::End(_))),
+                signal_response::Message::RefreshToken(token) => self.refreshed(token),
+                // The next connection begins with the whole state of the room.
+                _ => {}
+            }
+        }
+    }
+
+    fn refreshed(&mut self, token: String) {
+        let token = Secret::new(token);
+        self.tokens.refreshed(&token);
+        self.refresh = Some(token);
     }
 
     /// Says what is missing between wish and subscriptions. Reception is told first, so that nothing unwanted passes on the way.
@@ -335,6 +353,16 @@ impl Room {
         let timestamp = unix_ms();
         say(here, signal_request::Message::Ping(timestamp)).await?;
         say(here, signal_request::Message::PingReq(Ping { timestamp, rtt: here.rtt_ms })).await
+    }
+}
+
+/// What follows from the server's goodbye.
+fn taken(leave: &LeaveRequest) -> Exit {
+    tracing::info!(reason = leave.reason().as_str_name(), "the LiveKit server says goodbye");
+    match Farewell::of(leave) {
+        Farewell::End(reason) => Exit::End(Some(reason)),
+        Farewell::Resume => Exit::Resume,
+        Farewell::Rejoin => Exit::Rejoin,
     }
 }
 
