@@ -229,8 +229,11 @@ fn veil(data: &[u8]) -> Option<Vec<u8>> {
     Some(message.encode_to_vec())
 }
 
+/// Entrance of a way: datagrams with the times of their arrival.
+type Way = mpsc::UnboundedSender<(Instant, Vec<u8>)>;
+
 /// A way that takes its time, in order. What is put in leaves `socket`, towards `to` or where it is connected to.
-fn way(socket: Arc<UdpSocket>, to: Option<SocketAddr>) -> mpsc::UnboundedSender<(Instant, Vec<u8>)> {
+fn way(socket: Arc<UdpSocket>, to: Option<SocketAddr>) -> Way {
     let (entrance, mut exit) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
     tokio::spawn(async move {
         while let Some((at, datagram)) = exit.recv().await {
@@ -245,7 +248,7 @@ fn way(socket: Arc<UdpSocket>, to: Option<SocketAddr>) -> mpsc::UnboundedSender<
 }
 
 async fn media(shared: Arc<Shared>, socket: Arc<UdpSocket>, seed: u64) {
-    let mut flows: HashMap<SocketAddr, (mpsc::UnboundedSender<(Instant, Vec<u8>)>, Dice)> = HashMap::new();
+    let mut flows: HashMap<SocketAddr, (Way, Dice)> = HashMap::new();
     let mut buffer = vec![0; 65_536];
     loop {
         // Linux reports an earlier datagram's refusal here; the flow goes on.
