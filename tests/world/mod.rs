@@ -5,6 +5,7 @@
 // Each test program uses another part of it, and fails by panicking.
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::expect_used, clippy::panic)]
 
+pub mod bad_http;
 pub mod chromium;
 pub mod codecs;
 pub mod crowd;
@@ -15,6 +16,8 @@ pub mod livekit;
 pub mod product;
 pub mod recording;
 pub mod relay;
+pub mod s3;
+pub mod spool;
 
 use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
