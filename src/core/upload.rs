@@ -376,7 +376,9 @@ impl Upload {
     /// When to call [`Upload::handle`] with [`Input::Woken`], if nothing else happens before.
     pub fn poll_wake(&self) -> Option<SessionTime> {
         let control = self.has_control().then_some(&self.control);
-        let jobs = control.into_iter().chain(self.parts.iter().map(|(_, job)| job));
+        // While something else is asked, parts that failed wait for it.
+        let parts = self.parts.iter().filter(|_| self.phase == Phase::Sending);
+        let jobs = control.into_iter().chain(parts.map(|(_, job)| job));
         jobs.filter_map(|job| match job.stand {
             Stand::NotBefore(time) => Some(time),
             Stand::Asked(_) => None,

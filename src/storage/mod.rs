@@ -17,6 +17,8 @@ pub mod uploader;
 #[cfg(test)]
 mod finalise_tests;
 #[cfg(test)]
+mod outbox_tests;
+#[cfg(test)]
 pub(crate) mod torn_disk;
 
 use std::io;

@@ -153,6 +153,8 @@ pub(super) struct World {
     /// Told what happens to a request; the number is how many came before.
     pub(super) fate: Box<dyn FnMut(u32, &Request) -> Fate>,
     requests: u32,
+    /// Steps since time went on.
+    idle: u32,
     /// Requests under way: when they arrive at the storage, when the answer is here, and of which process.
     under_way: Vec<(SessionTime, u32, RequestId, Request, Fate)>,
     answers: Vec<(SessionTime, u32, RequestId, Result<Answer, Trouble>)>,
@@ -180,6 +182,7 @@ impl World {
             crashes: 0,
             fate: Box::new(|_, _| Fate::Done),
             requests: 0,
+            idle: 0,
             under_way: Vec::new(),
             answers: Vec::new(),
             most_under_way: HashMap::new(),
@@ -256,6 +259,8 @@ impl World {
             self.now = until.max(self.now);
             return false;
         };
+        self.idle = if next > self.now { 0 } else { self.idle + 1 };
+        assert!(self.idle < 1000, "time stands still: {:?}", self.upload);
         self.now = next.max(self.now);
         if let Some(index) = self.under_way.iter().position(|request| request.0 <= self.now) {
             let (_, process, id, request, fate) = self.under_way.remove(index);
