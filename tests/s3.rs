@@ -4,136 +4,26 @@
 
 mod world;
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+#[path = "s3/crashes.rs"]
+mod crashes;
+
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use recorder_core::ids::SessionId;
 use recorder_core::secret::Secret;
 use recorder_core::upload::State;
 use roomcast::storage::disk::SystemDisk;
+use roomcast::storage::finalise;
 use roomcast::storage::inventory::{inventory, sweep};
-use roomcast::storage::outbox::{self, UploadTarget};
 use roomcast::storage::recording_uploads::Uploads;
 use roomcast::storage::s3::{Checksums, S3Settings, S3Store};
-use roomcast::storage::{RecordingUploads, Spool, finalise};
 use world::bad_http::{Asked, BadHttp, Fate};
 use world::s3::{S3Server, SECRET_KEY, settings};
 use world::spool::{Take, headers};
+use world::uploads::{Local, PICTURE, Session};
 
 const MIB: u64 = 1 << 20;
 const DAY: Duration = Duration::from_secs(86_400);
-/// Of a picture, so that a recording is large soon.
-const PICTURE: usize = 300_000;
-
-/// A supervisor's part of a Session whose recording goes into the storage `archive`.
-struct Session {
-    base: tempfile::TempDir,
-    folder: PathBuf,
-    runtime: tokio::runtime::Runtime,
-    uploads: Option<RecordingUploads>,
-}
-
-/// Where the recording is wanted beside the storage.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Local {
-    Wanted,
-    StorageOnly,
-}
-
-impl Session {
-    fn new(local: Local) -> Self {
-        let base = tempfile::tempdir().expect("a folder");
-        let wanted = base.path().join("standup.mp4");
-        let id = SessionId::new("session-1");
-        let spool = match local {
-            Local::Wanted => Spool::create(&SystemDisk, &wanted, &id),
-            Local::StorageOnly => Spool::create_for_uploads(&SystemDisk, &base.path().join("session-1.roomcast"), &id),
-        };
-        let folder = spool.expect("a spool").folder().to_path_buf();
-        let target = UploadTarget { storage: "archive".into(), bucket: "recordings".into(), key: "team/standup.mp4".into() };
-        outbox::declare(&SystemDisk, &folder, &id, &[target]).expect("declared");
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
-        Self { base, folder, runtime, uploads: None }
-    }
-
-    /// Starts the uploads, or goes on with them as a new process does.
-    fn start(&mut self, settings: &S3Settings) {
-        self.uploads = None;
-        let store = S3Store::new(settings).expect("a client");
-        let _inside = self.runtime.enter();
-        let stores = BTreeMap::from([("archive".to_owned(), Arc::new(store) as Arc<_>)]);
-        self.uploads = Some(RecordingUploads::start(stores, Arc::new(SystemDisk), self.folder.clone()));
-    }
-
-    fn uploads(&self) -> &RecordingUploads {
-        self.uploads.as_ref().expect("started")
-    }
-
-    /// Records until the disk has so many bytes, and tells the uploads on the way.
-    fn record(&self, take: &mut Take, bytes: u64) {
-        while take.bytes < bytes {
-            take.grow_to((take.bytes + MIB).min(bytes));
-            self.uploads().written(&take.file, take.bytes);
-        }
-    }
-
-    /// A recording of this length, ended, with uploads that run.
-    fn recorded(&self, bytes: u64) {
-        let mut take = Take::begin(&self.folder, 1, headers(360), PICTURE.min(bytes as usize / 4));
-        self.record(&mut take, bytes);
-        take.end();
-        finalise(&SystemDisk, &self.folder).expect("finalised");
-        self.uploads().finalised();
-    }
-
-    /// Waits until the uploads stand so.
-    fn until(&self, limit: Duration, what: &str, is_so: impl Fn(&Uploads) -> bool) -> Uploads {
-        let mut status = self.uploads().status();
-        let last = status.clone();
-        let seen = self.runtime.block_on(async {
-            tokio::time::timeout(limit, status.wait_for(|uploads| is_so(uploads)))
-                .await
-                .map(|seen| seen.expect("it runs").clone())
-        });
-        seen.unwrap_or_else(|_| panic!("not within {limit:?}: {what}; {:?}", last.borrow()))
-    }
-
-    fn until_over(&self, limit: Duration) -> Uploads {
-        self.until(limit, "all uploads are over", |uploads| uploads.over)
-    }
-
-    fn until_refused(&self, words: &str) {
-        let refused = |uploads: &Uploads| {
-            uploads
-                .each
-                .iter()
-                .any(|upload| matches!(&upload.status.state, State::Refused(fault) if fault.sentence.contains(words)))
-        };
-        self.until(Duration::from_secs(5), words, refused);
-    }
-
-    fn kept_file(&self) -> PathBuf {
-        self.folder.join("upload/recording.mp4")
-    }
-
-    /// Exactly one object, with the bytes of the local copy, which is kept; nothing unfinished; and nothing secret in the folder.
-    fn assert_stored(&self, server: &S3Server, key: &str) {
-        assert_eq!(server.keys(), [key]);
-        assert_eq!(server.uploads(), [""; 0]);
-        let kept = std::fs::read(self.kept_file()).expect("the local copy is kept");
-        assert!(server.object(key) == kept, "other bytes");
-        assert!(outbox::ended_len(&SystemDisk, &self.kept_file()).expect("readable").is_some(), "an ordinary MP4");
-        for entry in std::fs::read_dir(self.folder.join("upload")).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            if path.extension().is_some_and(|ending| ending == "json") {
-                let text = std::fs::read_to_string(path).expect("a journal");
-                assert!(!text.contains(SECRET_KEY), "{text}");
-            }
-        }
-    }
-}
 
 #[test]
 fn a_recording_is_in_the_storage_seconds_after_its_end() {
@@ -420,6 +310,15 @@ fn lost_answers_and_cut_bodies() {
     }
 }
 
+#[test]
+fn secrets_are_in_no_text() {
+    let settings = settings("http://127.0.0.1:1");
+    let store = S3Store::new(&settings).expect("a client");
+    for text in [format!("{settings:?}"), format!("{store:?}")] {
+        assert!(!text.contains(SECRET_KEY), "{text}");
+    }
+}
+
 /// Random numbers (splitmix64).
 struct Dice(u64);
 
@@ -429,211 +328,5 @@ impl Dice {
         let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (mixed ^ (mixed >> 31)) % limit
-    }
-}
-
-mod crashes {
-    //! The uploading process dies before or after any request.
-
-    use futures_util::FutureExt;
-    use futures_util::future::BoxFuture;
-    use recorder_core::upload::{Answer, Request, Trouble};
-    use roomcast::storage::uploader::ObjectStore;
-    use tokio::sync::Notify;
-
-    use super::*;
-
-    /// When it dies.
-    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-    pub(super) enum When {
-        /// What goes before is saved; the request is not made.
-        Before,
-        /// The storage did it; nobody heard, and nothing was saved of it.
-        After,
-    }
-
-    /// A storage whose n-th request is the process's last.
-    pub(super) struct Deadly {
-        store: S3Store,
-        left: std::sync::atomic::AtomicU64,
-        when: When,
-        died: Arc<Notify>,
-    }
-
-    impl ObjectStore for Deadly {
-        fn perform(&self, request: Request, file: Arc<Path>) -> BoxFuture<'static, Result<Answer, Trouble>> {
-            use std::sync::atomic::Ordering;
-            let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
-            if left.is_ok() {
-                return self.store.perform(request, file);
-            }
-            let done = match self.when {
-                When::Before => None,
-                When::After => Some(self.store.perform(request, file)),
-            };
-            let died = self.died.clone();
-            async move {
-                if let Some(done) = done {
-                    let _ = done.await;
-                }
-                died.notify_one();
-                std::future::pending().await
-            }
-            .boxed()
-        }
-    }
-
-    impl Session {
-        /// Starts a process that dies at its n-th request.
-        pub(super) fn start_deadly(&mut self, server: &S3Server, requests: u64, when: When) -> Arc<Notify> {
-            self.uploads = None;
-            let died = Arc::new(Notify::new());
-            let store = S3Store::new(&server.settings()).expect("a client");
-            let store = Deadly { store, left: requests.into(), when, died: died.clone() };
-            let _inside = self.runtime.enter();
-            let stores = BTreeMap::from([("archive".to_owned(), Arc::new(store) as Arc<_>)]);
-            self.uploads = Some(RecordingUploads::start(stores, Arc::new(SystemDisk), self.folder.clone()));
-            died
-        }
-
-        /// Until it died, or has nothing left to do.
-        pub(super) fn until_dead(&self, died: &Notify) -> bool {
-            let mut status = self.uploads().status();
-            self.runtime.block_on(async {
-                let over = status.wait_for(|uploads| uploads.over);
-                tokio::time::timeout(Duration::from_secs(30), async {
-                    tokio::select! { () = died.notified() => true, _ = over => false }
-                })
-                .await
-                .expect("it neither dies nor ends")
-            })
-        }
-    }
-}
-
-#[test]
-fn killed_between_any_two_steps_fifty_times() {
-    use crashes::When;
-    let mut deaths = 0;
-    let begin = Instant::now();
-    for seed in 0..50 {
-        let mut dice = Dice(seed);
-        // A storage for some of them, so that each begins with an empty one.
-        let server = S3Server::start();
-        let mut session = Session::new(if seed % 2 == 0 { Local::Wanted } else { Local::StorageOnly });
-        let len = [2 * MIB, 14 * MIB, 22 * MIB, 30 * MIB][dice.below(4) as usize];
-        let when = |dice: &mut Dice| if dice.below(2) == 0 { When::Before } else { When::After };
-        let first = (dice.below(8), when(&mut dice));
-        let mut died = session.start_deadly(&server, first.0, first.1);
-        let mut take = Take::begin(&session.folder, 1, headers(360), PICTURE);
-        session.record(&mut take, len / 2);
-        if dice.below(2) == 0 {
-            // While it records: the new process hears of the file as it is now.
-            deaths += 1;
-            died = session.start_deadly(&server, dice.below(6), when(&mut dice));
-            session.uploads().written(&take.file, take.bytes);
-        }
-        session.record(&mut take, len);
-        take.end();
-        finalise(&SystemDisk, &session.folder).expect("finalised");
-        session.uploads().finalised();
-        for _ in 0..1 + dice.below(4) {
-            if !session.until_dead(&died) {
-                break;
-            }
-            deaths += 1;
-            assert!(session.kept_file().exists());
-            assert_eq!(sweep(&SystemDisk, session.base.path(), Duration::ZERO).expect("swept").len(), 0);
-            died = session.start_deadly(&server, dice.below(6), when(&mut dice));
-            session.uploads().finalised();
-        }
-        session.start(&server.settings());
-        session.uploads().finalised();
-        session.until_over(Duration::from_secs(30));
-        session.assert_stored(&server, "team/standup.mp4");
-    }
-    println!("{deaths} deaths in 50 recordings, {:?}", begin.elapsed());
-    assert!(deaths > 80, "{deaths}");
-}
-
-/// What a child process uploads; see [`a_process_is_killed_while_it_uploads`].
-const CHILD: &str = "ROOMCAST_TEST_UPLOAD";
-
-/// Not a test by itself: the process that is killed.
-#[test]
-fn child_process_that_uploads() {
-    let Ok(text) = std::env::var(CHILD) else { return };
-    let (url, folder) = text.split_once(' ').expect("an address and a folder");
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("runtime");
-    let store = S3Store::new(&settings(url)).expect("a client");
-    let stores = BTreeMap::from([("archive".to_owned(), Arc::new(store) as Arc<_>)]);
-    runtime.block_on(async {
-        let mut uploads = RecordingUploads::start(stores, Arc::new(SystemDisk), folder.into());
-        uploads.finalised();
-        uploads.over().await;
-    });
-}
-
-#[test]
-fn a_process_is_killed_while_it_uploads() {
-    let server = S3Server::start();
-    let requests = Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let kill_at = Arc::new(std::sync::atomic::AtomicU64::new(0));
-    // A process is killed while its n-th request is under way: the proxy tells, and keeps the answer back.
-    let (tell, told) = std::sync::mpsc::channel();
-    let proxy = BadHttp::before(server.port, {
-        let (requests, kill_at) = (requests.clone(), kill_at.clone());
-        move |asked| {
-            use std::sync::atomic::Ordering::SeqCst;
-            if requests.fetch_add(1, SeqCst) == kill_at.load(SeqCst) {
-                let _ = tell.send(());
-                return if asked.is_part() { Fate::CutAfter(2 * MIB) } else { Fate::LoseAnswer };
-            }
-            Fate::Pass
-        }
-    });
-    let mut session = Session::new(Local::Wanted);
-    // Uploads that never get anywhere, so that the file is left for the processes.
-    session.start(&settings("http://127.0.0.1:1"));
-    session.recorded(40 * MIB);
-    session.uploads = None;
-    let child = || {
-        std::process::Command::new(std::env::current_exe().expect("this program"))
-            .args(["--exact", "child_process_that_uploads"])
-            .env(CHILD, format!("{} {}", proxy.url(), session.folder.display()))
-            .stdout(std::process::Stdio::null())
-            .spawn()
-            .expect("it runs")
-    };
-    let mut dice = Dice(9);
-    for round in 0..10 {
-        use std::sync::atomic::Ordering::SeqCst;
-        requests.store(0, SeqCst);
-        kill_at.store(dice.below(5), SeqCst);
-        let mut child = child();
-        told.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("round {round}: it asks nothing"));
-        world::signal(&child, nix::sys::signal::Signal::SIGKILL);
-        let _ = child.wait();
-        if inventory(&SystemDisk, session.base.path(), DAY).expect("a list")[0].storages[0].confirmed_at.is_some() {
-            println!("confirmed after {round} rounds");
-            break;
-        }
-    }
-    kill_at.store(u64::MAX, std::sync::atomic::Ordering::SeqCst);
-    let mut last = child();
-    let ended = world::wait(&mut last, Duration::from_secs(60));
-    if ended.is_none() {
-        let _ = last.kill();
-    }
-    assert!(ended.expect("it ends").success());
-    session.assert_stored(&server, "team/standup.mp4");
-}
-
-#[test]
-fn secrets_are_in_no_text() {
-    let settings = settings("http://127.0.0.1:1");
-    let store = S3Store::new(&settings).expect("a client");
-    for text in [format!("{settings:?}"), format!("{store:?}")] {
-        assert!(!text.contains(SECRET_KEY), "{text}");
     }
 }

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::StorageError;
 use super::disk::Disk;
-use super::outbox::{Outgoing, UPLOADS, ended_len, outgoing, unix_now};
+use super::outbox::{Fortune, Outgoing, UPLOADS, fortune, outgoing, unix_now};
 use super::spool::{FOLDER_ENDING, NOTES, Spool, part_name};
 
 /// One file that is kept.
@@ -110,7 +110,7 @@ fn of_folder(disk: &dyn Disk, folder: &Path, keep: Duration) -> Result<Vec<Kept>
         let standings: Vec<Standing> = same.iter().map(|out| standing(out)).collect();
         let bytes = fs::metadata(&out.file).map_or(0, |meta| meta.len());
         // Journals without a file are what an interrupted deletion left.
-        let is_ended = !out.file.exists() || ended_len(disk, &out.file)?.is_some();
+        let is_ended = !out.file.exists() || matches!(fortune(disk, &out.file)?, Fortune::Ended(_));
         kept.push(Kept {
             session: Some(out.journal.session.to_string()),
             file: out.file.clone(),

@@ -208,17 +208,33 @@ impl Outgoing {
     }
 }
 
-/// Length of a file that has been ended; `None` while it grows, or when it cannot be used.
+/// What has become of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fortune {
+    /// It is an ordinary MP4 of this length.
+    Ended(u64),
+    /// It grows, or waits for [`finalise`](super::finalise()).
+    Growing,
+    /// It holds nothing that could be ended.
+    Unusable,
+}
+
+/// What has become of a file.
 ///
 /// # Errors
 /// [`StorageError::File`].
-pub fn ended_len(disk: &dyn Disk, file: &Path) -> Result<Option<u64>, StorageError> {
+pub fn fortune(disk: &dyn Disk, file: &Path) -> Result<Fortune, StorageError> {
     let unreadable = |source| StorageError::file(file, "read", source);
     let open = disk.open(file).map_err(unreadable)?;
-    match Scanner::open(&*open) {
-        Err(Mp4Error::Ordinary) => Ok(Some(open.size().map_err(unreadable)?)),
+    let first = match Scanner::open(&*open) {
+        Ok(mut scanner) => scanner.next_fragment(),
+        Err(error) => Err(error),
+    };
+    match first {
+        Ok(Some(_)) => Ok(Fortune::Growing),
+        Err(Mp4Error::Ordinary) => Ok(Fortune::Ended(open.size().map_err(unreadable)?)),
         Err(Mp4Error::Read(source)) => Err(unreadable(source)),
-        _ => Ok(None),
+        Ok(None) | Err(_) => Ok(Fortune::Unusable),
     }
 }
 

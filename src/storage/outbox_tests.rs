@@ -9,7 +9,7 @@ use recorder_core::upload::Step;
 use super::disk::{Disk, SystemDisk, is_same_file};
 use super::finalise_tests::{base, growing, names, part};
 use super::inventory::{inventory, sweep, table};
-use super::outbox::{UploadTarget, declare, ended_len, keep_for_uploads, outgoing, unix_now};
+use super::outbox::{Fortune, UploadTarget, declare, fortune, keep_for_uploads, outgoing, unix_now};
 use super::spool::FOLDER_ENDING;
 use super::torn_disk::{Folders, Stop, TornDisk};
 use super::{Spool, StorageError, finalise};
@@ -68,7 +68,7 @@ fn however_the_ending_is_interrupted_the_upload_keeps_its_file() {
                 }
                 let kept = folder.join("upload/recording.mp4");
                 assert!(fs::read(&kept).unwrap() == expected, "{stop:?} {folders:?} after {units}");
-                assert_eq!(ended_len(&SystemDisk, &kept).unwrap(), Some(expected.len() as u64));
+                assert_eq!(fortune(&SystemDisk, &kept).unwrap(), Fortune::Ended(expected.len() as u64));
                 assert_eq!(names(&folder), ["upload"], "{stop:?} {folders:?} after {units}");
                 if is_wanted_here {
                     assert!(fs::read(base.path().join("standup.mp4")).unwrap() == expected);
@@ -92,7 +92,9 @@ fn a_file_that_grows_has_its_second_name_at_once() {
         keep_for_uploads(&SystemDisk, &folder, "recording.mp4").unwrap();
     }
     assert!(is_same_file(&folder.join("recording.mp4"), &folder.join("upload/recording.mp4")));
-    assert_eq!(ended_len(&SystemDisk, &folder.join("upload/recording.mp4")).unwrap(), None);
+    assert_eq!(fortune(&SystemDisk, &folder.join("upload/recording.mp4")).unwrap(), Fortune::Growing);
+    fs::write(base.path().join("torn"), &growing()[..300]).unwrap();
+    assert_eq!(fortune(&SystemDisk, &base.path().join("torn")).unwrap(), Fortune::Unusable);
     let out = outgoing(&folder).unwrap();
     assert_eq!(out.len(), 1);
     assert_eq!((out[0].journal.upload.key.as_str(), out[0].begun), ("k/standup.mp4", false));

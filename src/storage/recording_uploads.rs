@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 
 use super::StorageError;
 use super::disk::Disk;
-use super::outbox::{self, Outgoing};
+use super::outbox::{self, Fortune, Outgoing};
 use super::uploader::{ObjectStore, Uploading};
 
 /// What cannot be done with the folder is tried again after this time.
@@ -89,7 +89,8 @@ impl RecordingUploads {
         });
     }
 
-    /// [`finalise`](super::finalise()) has returned: all files that can be ended are. Those that are not can never be.
+    /// [`finalise`](super::finalise()) has returned. Files that it could not end are looked at again and again, because it may be repeated;
+    /// of those that can never be ended, what was sent is taken back.
     pub fn finalised(&self) {
         self.spool.send_modify(|spool| spool.finalised = true);
     }
@@ -171,8 +172,8 @@ impl Task {
         let (disk, spool) = (self.disk.clone(), self.spool.clone());
         let found = tokio::task::spawn_blocking(move || look(&*disk, &spool, finalised)).await;
         let found = found.unwrap_or_else(|_| Err(StorageError::Nothing { folder: self.spool.clone() }))?;
-        let mut unknown = None;
-        for (outgoing, ended) in found {
+        let mut error = None;
+        for (outgoing, fortune) in found {
             let file = outgoing.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             let storage = outgoing.journal.storage.clone();
             let index = self.running.iter().position(|running| running.file == file && running.storage == storage);
@@ -184,17 +185,19 @@ impl Task {
                     self.running.len() - 1
                 }
                 (None, None) => {
-                    unknown = Some(StorageError::UnknownStorage { name: storage });
+                    error = Some(StorageError::UnknownStorage { name: storage });
                     continue;
                 }
             };
-            match ended {
-                Some(len) => self.running[index].uploading.ended(len),
-                None if finalised => self.running[index].uploading.unusable(),
+            match fortune {
+                Some(Ok(Fortune::Ended(len))) => self.running[index].uploading.ended(len),
+                Some(Ok(Fortune::Unusable)) => self.running[index].uploading.unusable(),
+                Some(Ok(Fortune::Growing)) => error = Some(StorageError::Busy { folder: self.spool.clone() }),
+                Some(Err(unreadable)) => error = Some(unreadable),
                 None => {}
             }
         }
-        unknown.map_or(Ok(()), Err)
+        error.map_or(Ok(()), Err)
     }
 }
 
@@ -209,25 +212,19 @@ impl Running {
     }
 }
 
-/// What is to be uploaded, and how long it is if it was ended. While recording, files get their second names here.
-fn look(disk: &dyn Disk, spool: &Path, finalised: bool) -> Result<Vec<(Outgoing, Option<u64>)>, StorageError> {
+/// What is to be uploaded. While recording, files get their second names here; after it, what became of them is looked at.
+fn look(disk: &dyn Disk, spool: &Path, finalised: bool) -> Result<Vec<Looked>, StorageError> {
     if !finalised {
-        for part in 1.. {
-            let name = super::spool::part_name(part);
-            if !spool.join(&name).exists() {
-                break;
-            }
+        for name in (1..).map(super::spool::part_name).take_while(|name| spool.join(name).exists()) {
             outbox::keep_for_uploads(disk, spool, &name)?;
         }
     }
-    let mut found = Vec::new();
-    for outgoing in outbox::outgoing(spool)? {
+    let look_at = |outgoing: Outgoing| {
         // What is over may be deleted already.
-        let ended = match finalised && !outgoing.is_over() {
-            true => outbox::ended_len(disk, &outgoing.file)?,
-            false => None,
-        };
-        found.push((outgoing, ended));
-    }
-    Ok(found)
+        let fortune = (finalised && !outgoing.is_over()).then(|| outbox::fortune(disk, &outgoing.file));
+        (outgoing, fortune)
+    };
+    Ok(outbox::outgoing(spool)?.into_iter().map(look_at).collect())
 }
+
+type Looked = (Outgoing, Option<Result<Fortune, StorageError>>);

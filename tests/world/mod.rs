@@ -18,6 +18,7 @@ pub mod recording;
 pub mod relay;
 pub mod s3;
 pub mod spool;
+pub mod uploads;
 
 use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
