@@ -11,16 +11,22 @@ use recorder_core::secret::Secret;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod delivery;
 pub mod generate;
 mod load;
 mod value;
 
+pub use delivery::{Addressing, Checksums, Destination, Destinations, Live, Preset, PresetError, Storage};
 pub(crate) use load::reason;
 pub use load::{ConfigError, load, parse};
 pub use value::{ConfigSecret, PictureSize, SizeError, Span, SpanError, bad_server_url};
 
-/// Variables that hold secrets. No child process inherits them: workers get what they need over their private socket.
-pub const SECRET_VARIABLES: [&str; 1] = ["ROOMCAST_LIVEKIT__API_SECRET"];
+/// Whether a variable holds a secret. No child process inherits it: workers get what they need over their private socket.
+pub fn is_secret_variable(name: &str) -> bool {
+    let fixed = ["ROOMCAST_LIVEKIT__API_SECRET", "ROOMCAST_STORAGE__SECRET_KEY"];
+    let name = name.to_ascii_uppercase();
+    fixed.contains(&name.as_str()) || (name.starts_with("ROOMCAST_DESTINATIONS__") && name.ends_with("__KEY"))
+}
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -38,6 +44,12 @@ pub struct Config {
     pub layout: Layout,
     /// The LiveKit server, for the rooms that are recorded with our own API key.
     pub livekit: LiveKit,
+    /// The S3 storage that `--to s3://bucket/key.mp4` means.
+    pub storage: Storage,
+    /// What holds for all live destinations.
+    pub live: Live,
+    /// Live destinations by name, for `--to NAME`: up to 40 small letters, digits and - each.
+    pub destinations: Destinations,
     /// What is logged, to standard error.
     pub log: Log,
 }
@@ -115,7 +127,7 @@ impl Default for Session {
 }
 
 /// The local disk copy of what is recorded.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Spool {
     /// Folder in which each Session has its own. When absent, it lies beside the wanted file (`standup.mp4.roomcast`), so that
@@ -123,6 +135,15 @@ pub struct Spool {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", example = &"/var/lib/roomcast/spool")]
     pub dir: Option<PathBuf>,
+    /// How long a file stays on this machine after every storage that it was meant for has confirmed it, 0s to 8760h. What is not
+    /// confirmed stays for ever.
+    pub keep: Span,
+}
+
+impl Default for Spool {
+    fn default() -> Self {
+        Self { dir: None, keep: Span::from_secs(24 * 3600) }
+    }
 }
 
 /// Who is drawn where.
@@ -194,12 +215,7 @@ impl LiveKit {
     /// # Errors
     /// The file cannot be read, is empty, or both places are given.
     pub fn secret(&self) -> Result<Option<Secret>, ConfigError> {
-        match (&self.api_secret, &self.api_secret_file) {
-            (Some(_), Some(_)) => Err(ConfigError::TwoSecrets),
-            (Some(secret), None) => Ok(Some(secret.0.clone())),
-            (None, Some(path)) => load::secret_file(path).map(Some),
-            (None, None) => Ok(None),
-        }
+        delivery::one_secret("livekit.api_secret", self.api_secret.as_ref(), self.api_secret_file.as_deref())
     }
 }
 
@@ -220,6 +236,10 @@ impl Config {
             .or_else(|| span("session.room_empty_grace", self.session.room_empty_grace, s(1), s(3600)))
             .or_else(|| span("session.conference_grace", self.session.conference_grace, s(5), s(3600)))
             .or_else(|| span("session.max_duration", self.session.max_duration, s(1), s(24 * 3600)))
+            .or_else(|| span("spool.keep", self.spool.keep, s(0), s(8760 * 3600)))
+            .or_else(|| self.storage.bad_endpoint().map(|m| ("storage.endpoint", m)))
+            .or_else(|| self.live.bad_address().map(|m| ("live.allowed_addresses", m)))
+            .or_else(|| self.destinations.keys().find_map(|name| delivery::bad_name(name)).map(|m| ("destinations", m)))
             .or_else(|| self.livekit.url.as_deref().and_then(value::bad_server_url).map(|m| ("livekit.url", m)))
             .or_else(|| value::bad_filter(&self.log.filter).map(|m| ("log.filter", m)))
     }

@@ -17,5 +17,6 @@ pub mod target;
 pub mod storage;
 
 pub mod rehearsal;
+pub mod check;
 pub mod command;
 pub mod service;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::secret::Secret;
+use roomcast::check;
 use roomcast::command::cli::{self, ActorsOrder, Inspection, Roles};
 use roomcast::livekit::token;
 use roomcast::rehearsal::actors::{self, ActorSettings};
@@ -14,7 +15,7 @@ use roomcast::service::progress::SyncFigure;
 use roomcast::service::worker;
 
 fn main() -> ExitCode {
-    cli::main(Roles { worker: worker::run, actors, inspect, mint })
+    cli::main(Roles { worker: worker::run, actors, inspect, check: check::media, mint })
 }
 
 fn actors(order: &ActorsOrder) -> Result<(), Fault> {

@@ -15,14 +15,17 @@ use clap::{Args, Parser, Subcommand};
 use recorder_core::fault::{Blame, Fault};
 use recorder_core::secret::Secret;
 
+use crate::check::Finding;
 use crate::config::{self, Config, PictureSize, Span};
+use crate::service::job::Rendition;
 use crate::service::progress::SyncFigure;
 use crate::service::{link, logging};
-use crate::storage;
-use crate::storage::disk::SystemDisk;
 
+mod check;
 mod inputs;
+mod recovery;
 mod session;
+mod targets;
 
 /// What other parts of Roomcast do when a process has a role of its own.
 #[derive(Clone, Copy)]
@@ -33,6 +36,8 @@ pub struct Roles {
     pub actors: fn(&ActorsOrder) -> Result<(), Fault>,
     /// Measures a file that a rehearsal made.
     pub inspect: fn(&Path) -> Result<Inspection, Fault>,
+    /// Looks whether this machine can do what a Session needs.
+    pub check: fn(&Rendition) -> Vec<Finding>,
     /// Makes an access token: API key, its secret, room, identity, lifetime.
     pub mint: fn(&str, &Secret, &str, &str, Duration) -> Result<Secret, Fault>,
 }
@@ -90,10 +95,20 @@ enum Role {
     Record(RecordArgs),
     /// Record a simulated meeting, and measure the result
     Rehearse(RehearseArgs),
-    /// Make ordinary MP4 files of what killed recordings left
+    /// Make ordinary MP4 files of what killed recordings left, and go on with their uploads
     Recover {
         /// A spool folder, or a folder that holds some
         folder: PathBuf,
+    },
+    /// Look whether everything is there that a Session needs, and whether its Targets would take it
+    Check(check::CheckArgs),
+    /// List what is kept on this machine, and why
+    Spool {
+        /// A spool folder, or a folder that holds some; by default spool.dir of the configuration
+        folder: Option<PathBuf>,
+        /// For machines
+        #[arg(long)]
+        json: bool,
     },
     #[command(hide = true)]
     Worker {
@@ -136,9 +151,12 @@ struct RecordArgs {
     token: Option<String>,
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "")]
     api_secret: Option<String>,
-    /// The file to make
-    #[arg(long, value_name = "FILE.mp4")]
-    to: PathBuf,
+    /// Where the programme goes, any number of times: FILE.mp4, s3://bucket/key.mp4, rtmp://host/app (with --key-file), or the name of a
+    /// live destination in the configuration
+    #[arg(long, value_name = "TARGET", required = true)]
+    to: Vec<String>,
+    #[command(flatten)]
+    keys: KeyArgs,
     #[command(flatten)]
     picture: PictureArgs,
     /// End by itself after this time, for example 60s or 2h
@@ -151,11 +169,23 @@ struct RehearseArgs {
     /// How long the recording is
     #[arg(long, value_name = "TIME", default_value = "20s")]
     duration: Span,
-    /// The file to make; by default recordings/rehearsal.mp4
-    #[arg(long, value_name = "FILE.mp4", default_value = "recordings/rehearsal.mp4", hide_default_value = true)]
-    to: PathBuf,
+    /// Where the programme goes, any number of times: FILE.mp4, s3://bucket/key.mp4, rtmp://host/app (with --key-file), or the name of a
+    /// live destination in the configuration; by default recordings/rehearsal.mp4
+    #[arg(long, value_name = "TARGET", default_value = "recordings/rehearsal.mp4", hide_default_value = true)]
+    to: Vec<String>,
+    #[command(flatten)]
+    keys: KeyArgs,
     #[command(flatten)]
     picture: PictureArgs,
+}
+
+#[derive(Args)]
+struct KeyArgs {
+    /// File with the stream key of an rtmp:// address; - reads standard input. One for each address, in the same order
+    #[arg(long, value_name = "FILE")]
+    key_file: Vec<PathBuf>,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "")]
+    key: Option<String>,
 }
 
 #[derive(Args)]
@@ -203,7 +233,9 @@ fn run(cli: Cli, roles: Roles) -> Result<(), Failure> {
         (Role::Worker { .. }, None) => Err(Failure::operator("a worker is started by the supervisor")),
         (Role::Record(args), _) => record(args, config, roles, cli.config),
         (Role::Rehearse(args), _) => rehearse(args, config, cli.config),
-        (Role::Recover { folder }, _) => recover(&folder),
+        (Role::Recover { folder }, _) => recovery::recover(&folder, &config),
+        (Role::Check(args), _) => check::check(&args, &config, roles.check),
+        (Role::Spool { folder, json }, _) => recovery::list(folder.as_deref(), &config, json),
         (Role::RehearsalActors(order), _) => Ok((roles.actors)(&order)?),
         (Role::Inspect { file, json }, _) => inspect(&(roles.inspect)(&file)?, json),
         (Role::Generate { folder }, _) => config::generate::write(&folder)
@@ -231,18 +263,30 @@ fn record(args: RecordArgs, mut config: Config, roles: Roles, config_file: Optio
         ));
     }
     apply(&args.picture, &mut config);
-    let plan = session::plan(&config, &args.to, args.duration.map(Span::duration))?;
+    let wanted = wanted(&args.to, &args.keys, &config)?;
+    let plan = session::plan(&config, wanted, args.duration.map(Span::duration))?;
     let room = inputs::livekit_room(&args, &config, roles.mint)?;
     session::run(plan, room, config_file, session::Listening::start()?, None)
 }
 
 fn rehearse(args: RehearseArgs, mut config: Config, config_file: Option<PathBuf>) -> Result<(), Failure> {
     apply(&args.picture, &mut config);
-    let plan = session::plan(&config, &args.to, Some(args.duration.duration()))?;
+    let wanted = wanted(&args.to, &args.keys, &config)?;
+    let plan = session::plan(&config, wanted, Some(args.duration.duration()))?;
     let mut listening = session::Listening::start()?;
     let actors = session::Actors::start(config_file.as_deref(), &mut listening)?;
     let room = actors.room();
     session::run(plan, room, config_file, listening, Some(actors))
+}
+
+fn wanted(to: &[String], keys: &KeyArgs, config: &Config) -> Result<targets::Wanted, Failure> {
+    if keys.key.is_some() {
+        return Err(Failure::operator(
+            "a stream key is not taken as an argument, because other users of this machine can read it there; \
+             put it into a file and give --key-file FILE, or - for standard input",
+        ));
+    }
+    targets::wanted(to, &keys.key_file, config)
 }
 
 fn apply(args: &PictureArgs, config: &mut Config) {
@@ -251,25 +295,6 @@ fn apply(args: &PictureArgs, config: &mut Config) {
     }
     config.programme.size = args.size.unwrap_or(config.programme.size);
     config.programme.fps = args.fps.unwrap_or(config.programme.fps);
-}
-
-fn recover(folder: &Path) -> Result<(), Failure> {
-    let found = storage::recover(&SystemDisk, folder).map_err(|e| Failure::from(e.to_fault()))?;
-    let mut out = std::io::stdout().lock();
-    let mut failed = None;
-    for one in found {
-        let (files, errors) = match one.result {
-            Ok(ended) => (ended.files, ended.left),
-            Err(error) => (Vec::new(), vec![error]),
-        };
-        for file in files {
-            let _ = writeln!(out, "{}", file.file.display());
-        }
-        for error in errors {
-            complain(failed.replace(error.to_fault().into()));
-        }
-    }
-    failed.map_or(Ok(()), Err)
 }
 
 /// Says what went wrong, if anything did.

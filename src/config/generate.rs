@@ -41,6 +41,8 @@ struct Field {
 
 struct Section {
     name: String,
+    /// It holds sections with names of the operator's choice, each with these fields.
+    of_named: bool,
     meaning: String,
     fields: Vec<Field>,
 }
@@ -55,11 +57,13 @@ fn reference() -> String {
          both. Lengths of time are written `500ms`, `60s`, `2m` or `12h`. An unknown field or a value out of range is an error.\n",
     );
     for section in sections() {
-        let _ = write!(page, "\n## [{}]\n\n{}\n\n", section.name, section.meaning);
+        let (title, infix) =
+            if section.of_named { (format!("{}.NAME", section.name), "__NAME") } else { (section.name.clone(), "") };
+        let _ = write!(page, "\n## [{title}]\n\n{}\n\n", section.meaning);
         page.push_str("| field | type | default | variable | meaning |\n| --- | --- | --- | --- | --- |\n");
         for Field { name, kind, meaning, default, .. } in section.fields {
             let default = default.map_or("none".into(), |d| format!("`{d}`"));
-            let variable = format!("ROOMCAST_{}__{name}", section.name).to_uppercase();
+            let variable = format!("ROOMCAST_{}{infix}__{name}", section.name).to_uppercase();
             let _ = writeln!(page, "| `{name}` | {kind} | {default} | `{variable}` | {meaning} |");
         }
     }
@@ -75,6 +79,7 @@ fn sample() -> String {
         let _ = write!(text, "\n{}[{}]\n", comment(&section.meaning), section.name);
         for Field { name, meaning, default, example, .. } in section.fields {
             text.push_str(&comment(&meaning));
+            let name = if section.of_named { format!("name.{name}") } else { name };
             let _ = match default {
                 Some(default) => writeln!(text, "{name} = {default}"),
                 None => writeln!(text, "# {name} = {example}"),
@@ -103,11 +108,14 @@ fn sections() -> Vec<Section> {
     let defaults = serde_json::to_value(Config::default()).unwrap_or_default();
     let properties = |of: &Value| of["properties"].as_object().cloned().unwrap_or_default();
     let section = |(name, place): (String, Value)| {
-        let fields = properties(resolve(&schema, &place)).into_iter().map(|(field, about)| {
+        let shape = resolve(&schema, &place);
+        let of_named = shape["additionalProperties"].is_object();
+        let shape = if of_named { resolve(&schema, &shape["additionalProperties"]) } else { shape };
+        let fields = properties(shape).into_iter().map(|(field, about)| {
             let default = defaults[&name].get(&field).map(Value::to_string);
             describe(&schema, field, &about, default)
         });
-        Section { meaning: text_of(&place["description"]), fields: fields.collect(), name }
+        Section { meaning: text_of(&place["description"]), fields: fields.collect(), of_named, name }
     };
     properties(&schema).into_iter().map(section).collect()
 }
@@ -126,6 +134,7 @@ fn describe(schema: &Value, name: String, about: &Value, default: Option<String>
         _ if !words.is_empty() => words.join(" or "),
         (Some(format @ ("length of time" | "size")), _) => format.into(),
         (_, Some("integer")) => "number".into(),
+        (_, Some("array")) => "list of texts".into(),
         _ => "text".into(),
     };
     let example = about["examples"].get(0).map(Value::to_string).unwrap_or_default();

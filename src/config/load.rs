@@ -56,8 +56,11 @@ pub enum ConfigError {
         message: String,
     },
     /// Both ways of giving one secret.
-    #[error("livekit.api_secret and livekit.api_secret_file are both given; keep one of them")]
-    TwoSecrets,
+    #[error("{field} and {field}_file are both given; keep one of them")]
+    TwoSecrets {
+        /// The one that is not a file.
+        field: String,
+    },
 }
 
 /// The reason of an I/O error in plain words, without the number of the operating system.
@@ -97,10 +100,7 @@ pub fn parse(name: &str, text: &str, variables: impl IntoIterator<Item = (String
     }
     let whole = |message| ConfigError::Field { file: name.into(), line: 1, field: "configuration".into(), message };
     let config = Config::deserialize_table(table).map_err(|(field, message)| whole(format!("{field}: {message}")))?;
-    if config.livekit.api_secret.is_some() && config.livekit.api_secret_file.is_some() {
-        return Err(ConfigError::TwoSecrets);
-    }
-    Ok(config)
+    config.two_secrets().map_or(Ok(config), |field| Err(ConfigError::TwoSecrets { field }))
 }
 
 /// The secret that a file holds.
@@ -114,6 +114,18 @@ pub(super) fn secret_file(path: &Path) -> Result<Secret, ConfigError> {
 }
 
 impl Config {
+    /// The first secret that is given in two ways.
+    fn two_secrets(&self) -> Option<String> {
+        let Self { livekit, storage, destinations, .. } = self;
+        let fixed = [
+            ("livekit.api_secret", livekit.api_secret.is_some() && livekit.api_secret_file.is_some()),
+            ("storage.secret_key", storage.secret_key.is_some() && storage.secret_key_file.is_some()),
+        ];
+        let named = destinations.iter().find(|(_, one)| one.key.is_some() && one.key_file.is_some());
+        let fixed = fixed.into_iter().find(|(_, both)| *both).map(|(field, _)| field.to_owned());
+        fixed.or_else(|| named.map(|(name, _)| format!("destinations.{name}.key")))
+    }
+
     /// The defaults with `table` on top, or a field (may be empty) and what is wrong with it.
     fn deserialize_table(table: Table) -> Result<Self, (&'static str, String)> {
         let config: Self = table.try_into().map_err(|e: toml::de::Error| ("", first_line(e.message())))?;
@@ -186,17 +198,20 @@ const WRONG_TYPE: &str = "invalid type";
 /// Puts the value of one variable into `table`. Text is tried first, then whatever TOML it is (numbers, true and false).
 fn from_variable(table: &mut Table, variable: String, text: &str) -> Result<(), ConfigError> {
     let name = variable[PREFIX.len()..].to_ascii_lowercase();
-    let Some((section, field)) = name.split_once("__") else { return near_miss(variable, &name) };
+    let Some((section, path)) = name.split_once("__") else { return near_miss(variable, &name) };
+    // `destinations__NAME__FIELD`: one level deeper.
+    let (field, inner) = path.split_once("__").map_or((path, None), |(field, inner)| (field, Some(inner)));
+    let placed = |value: Value| match inner {
+        Some(inner) => Value::Table(Table::from_iter([(inner.to_owned(), value)])),
+        None => value,
+    };
     let as_text = Value::String(text.to_owned());
     let as_toml = format!("v = {text}").parse::<Table>().ok().and_then(|mut t| t.remove("v"));
     let mut wrong = None;
     for value in [Some(as_text), as_toml].into_iter().flatten() {
-        match Config::deserialize_table(alone(section, Some(field), value.clone())) {
+        match Config::deserialize_table(alone(section, Some(field), placed(value.clone()))) {
             Ok(_) => {
-                let inner = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
-                if let Value::Table(inner) = inner {
-                    inner.insert(field.to_owned(), value);
-                }
+                put(table, [Some(section), Some(field), inner].into_iter().flatten(), value);
                 return Ok(());
             }
             // What the text means matters more than that it is text.
@@ -205,6 +220,17 @@ fn from_variable(table: &mut Table, variable: String, text: &str) -> Result<(), 
         }
     }
     Err(ConfigError::Variable { variable, message: wrong.unwrap_or_default() })
+}
+
+/// Puts a value where its path leads, making the tables on the way.
+fn put<'a>(table: &mut Table, mut path: impl Iterator<Item = &'a str>, value: Value) {
+    let Some(first) = path.next() else { return };
+    let mut path = path.peekable();
+    if path.peek().is_none() {
+        table.insert(first.to_owned(), value);
+    } else if let Value::Table(inner) = table.entry(first).or_insert_with(|| Value::Table(Table::new())) {
+        put(inner, path.collect::<Vec<_>>().into_iter(), value);
+    }
 }
 
 /// A variable that begins like a section but has one underscore only would be ignored in silence.

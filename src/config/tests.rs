@@ -62,15 +62,15 @@ fn bad_files_have_exact_messages() {
         ),
         (
             "[sesion]\nx = 1\n",
-            "roomcast.toml, line 2: sesion.x: unknown field `sesion`, expected one of `programme`, `mixer`, `session`, `spool`, `layout`, `livekit`, `log`",
+            "roomcast.toml, line 2: sesion.x: unknown field `sesion`, expected one of `programme`, `mixer`, `session`, `spool`, `layout`, `livekit`, `storage`, `live`, `destinations`, `log`",
         ),
         (
             "[sesion]\n",
-            "roomcast.toml, line 1: sesion: unknown field `sesion`, expected one of `programme`, `mixer`, `session`, `spool`, `layout`, `livekit`, `log`",
+            "roomcast.toml, line 1: sesion: unknown field `sesion`, expected one of `programme`, `mixer`, `session`, `spool`, `layout`, `livekit`, `storage`, `live`, `destinations`, `log`",
         ),
         (
             "fps = 30\n",
-            "roomcast.toml, line 1: fps: unknown field `fps`, expected one of `programme`, `mixer`, `session`, `spool`, `layout`, `livekit`, `log`",
+            "roomcast.toml, line 1: fps: unknown field `fps`, expected one of `programme`, `mixer`, `session`, `spool`, `layout`, `livekit`, `storage`, `live`, `destinations`, `log`",
         ),
         ("programme = 3\n", "roomcast.toml, line 1: programme: invalid type: integer `3`, expected struct Programme"),
         (
@@ -92,6 +92,31 @@ fn bad_files_have_exact_messages() {
             "[livekit]\napi_secret = \"a\"\napi_secret_file = \"b\"\n",
             "livekit.api_secret and livekit.api_secret_file are both given; keep one of them",
         ),
+        (
+            "[storage]\nendpoint = \"https://key:canary@s3.example.org\"\n",
+            "roomcast.toml, line 2: storage.endpoint: an address of a storage looks like \"https://s3.example.org\", without a password",
+        ),
+        (
+            "[storage]\nsecret_key = \"canary\"\nsecret_key_file = \"b\"\n",
+            "storage.secret_key and storage.secret_key_file are both given; keep one of them",
+        ),
+        (
+            "[live]\nallowed_addresses = [\"10.0.0.0/8\", \"home\"]\n",
+            "roomcast.toml, line 2: live.allowed_addresses: \"home\" is not an address or a block of addresses such as 192.0.2.0/24",
+        ),
+        (
+            "[destinations.Main]\nkey = \"canary\"\n",
+            "roomcast.toml, line 1: destinations.Main: a destination is called by up to 40 small letters, digits and -",
+        ),
+        (
+            "[destinations.main]\nkey = \"canary\"\nurl = \"rtmp://x/y\"\n",
+            "roomcast.toml, line 1: destinations.main: unknown field `url`, expected one of `preset`, `address`, `key`, `key_file`",
+        ),
+        (
+            "[destinations.main]\nkey = \"canary\"\nkey_file = \"b\"\n",
+            "destinations.main.key and destinations.main.key_file are both given; keep one of them",
+        ),
+        ("[spool]\nkeep = \"10000h\"\n", "roomcast.toml, line 2: spool.keep: 10000h is out of range: it must be 0s to 8760h"),
         ("[log]\nformat = \"xml\"\n", "roomcast.toml, line 2: log.format: unknown variant `xml`, expected `text` or `json`"),
         (
             "[log]\nfilter = \"a=b=c\"\n",
@@ -123,10 +148,16 @@ fn bad_variables_are_named() {
         (
             "ROOMCAST_NOTHING__HEIGHT",
             "720",
-            "unknown field `nothing`, expected one of `programme`, `mixer`, `session`, `spool`, `layout`, `livekit`, `log`",
+            "unknown field `nothing`, expected one of `programme`, `mixer`, `session`, `spool`, `layout`, `livekit`, `storage`, `live`, `destinations`, `log`",
         ),
         ("ROOMCAST_MIXER_DELAY", "800ms", "section and field are separated by two underscores; write ROOMCAST_MIXER__DELAY"),
         ("ROOMCAST_LIVEKIT__API_SECRET", " ", "must be text in quotes, and not empty"),
+        ("ROOMCAST_DESTINATIONS__MAIN__KEY", " ", "must be text in quotes, and not empty"),
+        (
+            "ROOMCAST_DESTINATIONS__MAIN__URL",
+            "rtmp://x/y",
+            "unknown field `url`, expected one of `preset`, `address`, `key`, `key_file`",
+        ),
     ];
     for (variable, value, expected) in table {
         let error = parse("", "", variables(&[(variable, value)])).unwrap_err().to_string();
@@ -186,6 +217,26 @@ fn variables_have_precedence_over_the_file() {
     assert_eq!(config.livekit.secret().unwrap().unwrap().expose(), "canary");
     assert!(!format!("{config:?}").contains("canary"));
     assert!(!toml::to_string(&config).unwrap().contains("canary"));
+}
+
+/// A key may come from the environment while everything else of its destination stands in the file.
+#[test]
+fn variables_reach_a_named_destination() {
+    let file = "[destinations.main]\npreset = \"twitch\"\n[destinations.other]\naddress = \"rtmp://example.org/app\"\n";
+    let given = variables(&[("ROOMCAST_DESTINATIONS__MAIN__KEY", "canary"), ("ROOMCAST_LIVE__ALLOWED_ADDRESSES", "[\"::1\"]")]);
+    let config = parse("roomcast.toml", file, given).unwrap();
+    let main = &config.destinations["main"];
+    assert_eq!(main.preset.as_deref(), Some("twitch"));
+    assert_eq!(main.secret("main").unwrap().unwrap().expose(), "canary");
+    assert_eq!(config.destinations.len(), 2);
+    assert!(config.live.policy().check([0, 0, 0, 0, 0, 0, 0, 1].into()).is_ok());
+    assert!(!format!("{config:?}").contains("canary"));
+    for secret in ["ROOMCAST_DESTINATIONS__MAIN__KEY", "ROOMCAST_STORAGE__SECRET_KEY", "ROOMCAST_LIVEKIT__API_SECRET"] {
+        assert!(is_secret_variable(secret));
+    }
+    for plain in ["ROOMCAST_DESTINATIONS__MAIN__KEY_FILE", "ROOMCAST_LIVEKIT__API_KEY", "PATH"] {
+        assert!(!is_secret_variable(plain));
+    }
 }
 
 #[test]

@@ -29,6 +29,10 @@ mod tcp;
 
 pub use capture::CaptureTimes;
 pub use receiver::MidTrack;
+pub use sockets::effective_receive_buffer;
+
+/// Kernel receive buffer of each UDP socket, in bytes.
+pub const WANTED_RECEIVE_BUFFER: usize = 4 << 20;
 
 /// How reception is set up.
 #[derive(Clone, Debug)]
@@ -54,7 +58,7 @@ impl IngestSettings {
         Self {
             clock,
             bind: Vec::new(),
-            receive_buffer_bytes: 4 << 20,
+            receive_buffer_bytes: WANTED_RECEIVE_BUFFER,
             transports: Transports::UdpThenTcp,
             silence_limit: Duration::from_secs(8),
             connect_limit: Duration::from_secs(10),

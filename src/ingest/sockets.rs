@@ -107,13 +107,18 @@ fn to_std(address: &SockaddrStorage) -> Option<SocketAddr> {
 }
 
 fn enlarge_receive_buffer(socket: &std::net::UdpSocket, wanted: usize) {
+    let effective = effective_receive_buffer(socket, wanted);
+    if effective < wanted {
+        tracing::warn!(effective_bytes = effective, wanted_bytes = wanted, "small UDP receive buffer; raise net.core.rmem_max");
+    }
+}
+
+/// Asks for a receive buffer of so many bytes, and says how many the system gives.
+pub fn effective_receive_buffer(socket: &std::net::UdpSocket, wanted: usize) -> usize {
     // The forced option ignores net.core.rmem_max and needs CAP_NET_ADMIN.
     if setsockopt(socket, sockopt::RcvBufForce, &wanted).is_err() {
         _ = setsockopt(socket, sockopt::RcvBuf, &wanted);
     }
     // The kernel doubles the value for its own bookkeeping, and reports the double.
-    let effective = nix::sys::socket::getsockopt(socket, sockopt::RcvBuf).map_or(0, |double| double / 2);
-    if effective < wanted {
-        tracing::warn!(effective_bytes = effective, wanted_bytes = wanted, "small UDP receive buffer; raise net.core.rmem_max");
-    }
+    nix::sys::socket::getsockopt(socket, sockopt::RcvBuf).map_or(0, |double| double / 2)
 }

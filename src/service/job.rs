@@ -3,12 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use recorder_core::address::AddressPolicy;
 use recorder_core::fault::Fault;
 use recorder_core::ids::{SessionId, TakeId, TargetId, TrackId};
+use recorder_core::live::LiveState;
 use recorder_core::secret::Secret;
 pub use recorder_core::supervision::Caution;
 use recorder_core::time::SessionTime;
 use serde::{Deserialize, Serialize};
+
+use crate::target::rtmp::LiveFigures;
 
 /// Everything that a worker needs to run one Session, or to go on with it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -27,6 +31,8 @@ pub struct Job {
     pub mixer_delay: Duration,
     /// What is to be delivered.
     pub targets: Vec<TargetJob>,
+    /// For those that are live destinations.
+    pub live: LiveRules,
     /// End the Session by itself when this worker's Take is this long (for one that goes on after another: what is left).
     pub duration: Option<Duration>,
     /// End when nobody but us has been in the room for this long.
@@ -89,6 +95,38 @@ pub enum TargetJob {
         /// Folder of this Session in the spool; exists, and may hold what earlier workers wrote.
         folder: PathBuf,
     },
+    /// A live destination.
+    Live(LiveJob),
+}
+
+/// A live destination of a Session.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LiveJob {
+    /// Its name within the Session; what people are told.
+    pub id: TargetId,
+    /// `rtmp://` or `rtmps://` address of the application, checked by the supervisor.
+    pub address: String,
+    /// The stream key.
+    #[serde(with = "recorder_core::secret::over_private_socket")]
+    pub key: Secret,
+}
+
+/// What holds for all live destinations.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct LiveRules {
+    /// Where streams may go.
+    pub policy: AddressPolicy,
+    /// Certificates (PEM) that are trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl TargetJob {
+    /// Its name within the Session.
+    pub fn id(&self) -> &TargetId {
+        match self {
+            Self::Recording { id, .. } | Self::Live(LiveJob { id, .. }) => id,
+        }
+    }
 }
 
 /// Supervisor to worker. Never blocks, never lost.
@@ -129,10 +167,26 @@ pub enum FromWorker {
     Written {
         /// Of which Target.
         target: TargetId,
+        /// Name of the file in the spool folder.
+        file: String,
         /// Everything before this programme instant is safe.
         until: SessionTime,
         /// Bytes of the file.
         bytes: u64,
+    },
+    /// A live destination stands differently.
+    Live {
+        /// Which.
+        target: TargetId,
+        /// How.
+        state: LiveState,
+    },
+    /// How a live destination gets on; may be dropped.
+    LiveFigures {
+        /// Which.
+        target: TargetId,
+        /// Over all connections of this worker.
+        figures: LiveFigures,
     },
     /// Once a second; may be dropped.
     Status(Status),

@@ -83,7 +83,11 @@ impl Message for ToWorker {
 impl Message for FromWorker {
     fn replaces(&self, older: &Self) -> bool {
         match (self, older) {
-            (Self::Written { target: new, .. }, Self::Written { target: old, .. }) => new == old,
+            // Of another file of the same Target each is worth knowing.
+            (Self::Written { target, file, .. }, Self::Written { target: old, file: old_file, .. }) => {
+                target == old && file == old_file
+            }
+            (Self::LiveFigures { target: new, .. }, Self::LiveFigures { target: old, .. }) => new == old,
             (Self::Status(_) | Self::Decoding { .. } | Self::NeedToken | Self::TokenRefreshed { .. }, _) => {
                 discriminant(self) == discriminant(older)
             }

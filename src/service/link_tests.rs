@@ -9,7 +9,12 @@ use super::*;
 use crate::service::job::Status;
 
 fn written(target: &str, ms: u64) -> FromWorker {
-    FromWorker::Written { target: TargetId::new(target), until: SessionTime::from_millis(ms), bytes: ms }
+    FromWorker::Written {
+        target: TargetId::new(target),
+        file: "recording.mp4".into(),
+        until: SessionTime::from_millis(ms),
+        bytes: ms,
+    }
 }
 
 fn status(people: u32) -> FromWorker {

@@ -7,11 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use recorder_core::fault::Fault;
-use recorder_core::ids::SessionId;
+use recorder_core::ids::{SessionId, TargetId};
+use recorder_core::live::LiveState;
 use recorder_core::secret::Secret;
 use recorder_core::time::SessionTime;
 
-use super::job::{Rendition, Status};
+use super::job::{LiveJob, LiveRules, Rendition, Status};
+use crate::storage::RecordingUploads;
+use crate::storage::recording_uploads::Uploads;
+use crate::target::rtmp::LiveFigures;
 
 /// Where access tokens come from.
 pub trait Tokens: Send {
@@ -59,8 +63,21 @@ pub struct SessionOrder {
     pub conference_grace: Duration,
     /// End in any case.
     pub max_duration: Duration,
+    /// What is recorded, if anything is.
+    pub recording: Option<RecordingOrder>,
+    /// Live destinations, each with a name of its own.
+    pub lives: Vec<LiveJob>,
+    /// For all of them.
+    pub live: LiveRules,
+}
+
+/// A recording that is wanted.
+#[derive(Clone)]
+pub struct RecordingOrder {
     /// Spool folder of the Session; exists.
     pub folder: PathBuf,
+    /// Who is told what the disk has confirmed, so that it is uploaded while it grows.
+    pub uploads: Option<Arc<RecordingUploads>>,
 }
 
 /// How patient the supervisor is.
@@ -91,6 +108,48 @@ pub struct Snapshot {
     pub bytes: u64,
     /// The first programme instant is recorded.
     pub recording: bool,
+    /// The live destinations, in the order in which they were given.
+    pub lives: Vec<LiveStand>,
+    /// The uploads.
+    pub uploads: Uploads,
+}
+
+/// How a live destination stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LiveStand {
+    /// Its name.
+    pub id: TargetId,
+    /// What was seen last; `None` while no worker serves it.
+    pub state: Option<LiveState>,
+    /// Over all workers.
+    pub figures: LiveFigures,
+    /// Of these, what earlier workers did.
+    pub(super) before: LiveFigures,
+}
+
+impl LiveStand {
+    /// Nothing was seen yet.
+    pub(super) fn new(id: TargetId) -> Self {
+        Self { id, state: None, figures: LiveFigures::default(), before: LiveFigures::default() }
+    }
+
+    /// The worker that served it is gone.
+    pub(super) fn unserved(&mut self) {
+        self.state = None;
+        self.before = self.figures;
+    }
+
+    /// What the worker that serves it says.
+    pub(super) fn heard(&mut self, figures: LiveFigures) {
+        let before = &self.before;
+        self.figures = LiveFigures {
+            confirmed_bytes: before.confirmed_bytes + figures.confirmed_bytes,
+            publishings: before.publishings + figures.publishings,
+            left_out: before.left_out + figures.left_out,
+            resent: before.resent + figures.resent,
+            ..figures
+        };
+    }
 }
 
 /// Who watches the Session: the progress line, later the moderator's notices.
@@ -99,6 +158,8 @@ pub trait View: Send {
     fn progress(&mut self, snapshot: &Snapshot);
     /// Something happened that a person should know.
     fn tell(&mut self, fault: &Fault);
+    /// A live destination stands differently.
+    fn live(&mut self, id: &TargetId, state: &LiveState);
 }
 
 /// How the Session ended.

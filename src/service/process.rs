@@ -19,7 +19,7 @@ use recorder_core::supervision::Death;
 use tokio::sync::oneshot;
 
 use super::link;
-use crate::config::SECRET_VARIABLES;
+use crate::config::is_secret_variable;
 
 /// How a worker ended.
 #[derive(Clone, Copy, Debug)]
@@ -70,8 +70,10 @@ impl Launcher for OwnProgram {
 
 /// Whoever may read the environment of a child finds no secret in it.
 pub fn without_secrets(command: &mut Command) {
-    for variable in SECRET_VARIABLES {
-        command.env_remove(variable);
+    for (variable, _) in std::env::vars_os() {
+        if variable.to_str().is_some_and(is_secret_variable) {
+            command.env_remove(variable);
+        }
     }
 }
 

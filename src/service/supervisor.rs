@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::ids::{TakeId, TargetId};
+use recorder_core::live::LiveState;
 use recorder_core::secret::Secret;
 use recorder_core::supervision::{Action, Caution, Death, Input, Supervision};
 use recorder_core::time::SessionTime;
@@ -18,24 +19,26 @@ use tracing::Instrument as _;
 
 use super::job::{ConferenceJob, FromWorker, Job, Status, TargetJob, ToWorker};
 use super::link::{LinkError, SupervisorLink};
-pub use super::order::{Clock, Outcome, Patience, Room, SessionOrder, Snapshot, Tokens, View};
+pub use super::order::{Clock, LiveStand, Outcome, Patience, RecordingOrder, Room, SessionOrder, Snapshot, Tokens, View};
 use super::process::{Exit, Launcher, Running};
 use super::usage::{PeakMemory, own_cpu};
 
-/// Name of the one Target that a command line gives.
-const RECORDING: &str = "recording";
+/// Name of the one recording that a command line gives.
+pub const RECORDING: &str = "recording";
 
 /// Runs the Session to its end. `stops` carries wishes to stop: the first ends it cleanly, the second at once.
 pub async fn run(
     order: SessionOrder,
     launcher: &mut dyn Launcher,
-    stops: mpsc::Receiver<()>,
+    stops: &mut mpsc::Receiver<()>,
     view: &mut dyn View,
     clock: Clock,
     patience: Patience,
 ) -> Outcome {
     let own_cpu_before = own_cpu();
     let span = tracing::info_span!("session", session.id = %order.session);
+    let mut outcome = Outcome::default();
+    outcome.last.lives = order.lives.iter().map(|job| LiveStand::new(job.id.clone())).collect();
     let session = Session {
         order,
         clock,
@@ -44,12 +47,13 @@ pub async fn run(
         supervision: Supervision::new(),
         stop_asked: false,
         wishes: 0,
-        outcome: Outcome::default(),
+        outcome,
         pictures_before: Status::default(),
         recorded_before: Duration::ZERO,
         refreshed: None,
         take: None,
         takes: 0,
+        streaming_since: None,
         memory: PeakMemory::default(),
     };
     let mut outcome = session.run(launcher, stops).instrument(span).await;
@@ -77,6 +81,8 @@ struct Session<'a> {
     take: Option<(SessionTime, SessionTime)>,
     /// Takes that have begun.
     takes: u32,
+    /// When the first worker began to stream.
+    streaming_since: Option<SessionTime>,
     memory: PeakMemory,
 }
 
@@ -121,7 +127,7 @@ impl Worker {
 }
 
 impl Session<'_> {
-    async fn run(mut self, launcher: &mut dyn Launcher, mut stops: mpsc::Receiver<()>) -> Outcome {
+    async fn run(mut self, launcher: &mut dyn Launcher, stops: &mut mpsc::Receiver<()>) -> Outcome {
         let mut worker: Option<Worker> = None;
         let mut tick = interval(self.patience.tick);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -228,7 +234,10 @@ impl Session<'_> {
             }
             Room::Rehearsal { socket } => ConferenceJob::Rehearsal { socket: socket.clone() },
         };
-        let recorded = self.recorded();
+        let delivered = match (&self.order.recording, self.streaming_since) {
+            (None, Some(since)) => (self.clock)().since(since),
+            _ => self.recorded(),
+        };
         let job = Job {
             session: self.order.session.clone(),
             epoch_ns: self.order.epoch_ns,
@@ -236,9 +245,10 @@ impl Session<'_> {
             layout: self.order.layout.clone(),
             rendition: self.order.rendition.clone(),
             mixer_delay: self.order.mixer_delay,
-            targets: vec![TargetJob::Recording { id: TargetId::new(RECORDING), folder: self.order.folder.clone() }],
-            // What earlier workers recorded counts.
-            duration: self.order.duration.map(|wanted| wanted.saturating_sub(recorded)),
+            targets: self.targets(),
+            live: self.order.live.clone(),
+            // What earlier workers delivered counts.
+            duration: self.order.duration.map(|wanted| wanted.saturating_sub(delivered)),
             room_empty_grace: self.order.room_empty_grace,
             conference_grace: self.order.conference_grace,
             max_duration: self.order.max_duration,
@@ -260,6 +270,28 @@ impl Session<'_> {
             socket_ended: false,
             exit: None,
         })
+    }
+
+    fn targets(&self) -> Vec<TargetJob> {
+        let recording = self.order.recording.iter();
+        let recordings = recording.map(|it| TargetJob::Recording { id: TargetId::new(RECORDING), folder: it.folder.clone() });
+        recordings.chain(self.order.lives.iter().cloned().map(TargetJob::Live)).collect()
+    }
+
+    fn live_stands(&mut self, target: &TargetId, state: LiveState) {
+        self.streaming_since.get_or_insert_with(|| (self.clock)());
+        let Some(stand) = self.outcome.last.lives.iter_mut().find(|stand| stand.id == *target) else { return };
+        match &state {
+            LiveState::Retrying { attempt, reason, .. } | LiveState::Refused { attempt, reason, .. } => {
+                tracing::warn!(target.id = %target, attempt, reason = reason.sentence(), "not on air");
+            }
+            LiveState::Connecting => tracing::debug!(target.id = %target, "connecting"),
+            LiveState::Live => tracing::info!(target.id = %target, "on air"),
+            LiveState::Behind { by_s } => tracing::warn!(target.id = %target, by_s, "on air, late"),
+            LiveState::Ended => tracing::info!(target.id = %target, "no longer on air"),
+        }
+        self.view.live(target, &state);
+        stand.state = Some(state);
     }
 
     fn said(&mut self, worker: &mut Worker, said: Result<Option<FromWorker>, LinkError>) {
@@ -287,14 +319,23 @@ impl Session<'_> {
                 self.takes = self.takes.max(take.0);
                 self.outcome.last.recording = true;
             }
-            FromWorker::Written { until, bytes, .. } => {
+            FromWorker::Written { until, bytes, file, .. } => {
                 tracing::debug!(%until, bytes, "written");
+                if let Some(uploads) = self.order.recording.as_ref().and_then(|recording| recording.uploads.as_ref()) {
+                    uploads.written(file.as_ref(), bytes);
+                }
                 if let Some((_, safe)) = &mut self.take {
                     *safe = until.max(*safe);
                 }
                 self.outcome.last.bytes = bytes;
             }
             FromWorker::Status(status) => self.outcome.last.status = added(&self.pictures_before, status),
+            FromWorker::Live { target, state } => self.live_stands(&target, state),
+            FromWorker::LiveFigures { target, figures } => {
+                if let Some(stand) = self.outcome.last.lives.iter_mut().find(|stand| stand.id == target) {
+                    stand.heard(figures);
+                }
+            }
             FromWorker::NeedToken => {
                 let token = self.fresh_token();
                 tell(worker, ToWorker::Token { token });
@@ -323,6 +364,9 @@ impl Session<'_> {
         let looked = Instant::now();
         let now = (self.clock)();
         self.outcome.last.elapsed = now.since(SessionTime::ZERO);
+        if let Some(uploads) = self.order.recording.as_ref().and_then(|recording| recording.uploads.as_ref()) {
+            self.outcome.last.uploads = uploads.status().borrow().clone();
+        }
         self.view.progress(&self.outcome.last);
         self.memory.sample(std::iter::once(std::process::id()).chain(worker.as_ref().and_then(|w| w.process.pid)));
         if self.outcome.last.elapsed >= self.order.max_duration {
@@ -364,6 +408,7 @@ impl Session<'_> {
                 Input::WorkerEnded { fault }
             }
             (None, exit) => {
+                self.outcome.last.lives.iter_mut().for_each(LiveStand::unserved);
                 let how = if worker.stuck { Death::Stuck } else { exit.map_or(Death::Exit(-1), |exit| exit.how) };
                 tracing::warn!(pid = worker.process.pid, ?how, "worker died");
                 Input::WorkerDied { how }

@@ -12,9 +12,10 @@ use tokio::sync::oneshot;
 use recorder_core::secret::Secret;
 
 use super::*;
-use crate::service::job::Rendition;
+use crate::service::job::{LiveJob, LiveRules, Rendition};
 use crate::service::link::{self, WorkerLink};
 use crate::service::process::Exit;
+use crate::target::rtmp::LiveFigures;
 
 /// What a fake worker has: its job, its socket, and the signals that it is sent.
 struct Fake {
@@ -69,6 +70,9 @@ impl View for Told {
     fn tell(&mut self, fault: &Fault) {
         self.0.push(fault.sentence.clone());
     }
+    fn live(&mut self, id: &TargetId, state: &LiveState) {
+        self.0.push(format!("{id}: {state:?}"));
+    }
 }
 
 struct OneToken(Option<Secret>);
@@ -95,7 +99,9 @@ fn order() -> SessionOrder {
         room_empty_grace: Duration::from_secs(60),
         conference_grace: Duration::from_secs(120),
         max_duration: Duration::from_secs(12 * 3600),
-        folder: PathBuf::from("/spool/s"),
+        recording: Some(RecordingOrder { folder: PathBuf::from("/spool/s"), uploads: None }),
+        lives: Vec::new(),
+        live: LiveRules::default(),
     }
 }
 
@@ -121,7 +127,7 @@ where
 async fn supervise_with<F>(
     patience: Patience,
     script: F,
-    stops: mpsc::Receiver<()>,
+    mut stops: mpsc::Receiver<()>,
     order: SessionOrder,
     clock: Clock,
 ) -> (Outcome, Vec<Job>, Told)
@@ -131,7 +137,7 @@ where
     let jobs = Arc::default();
     let mut fakes = Fakes { script: Arc::new(script), jobs: Arc::clone(&jobs), tasks: Vec::new() };
     let mut told = Told::default();
-    let running = run(order, &mut fakes, stops, &mut told, clock, patience);
+    let running = run(order, &mut fakes, &mut stops, &mut told, clock, patience);
     let outcome = tokio::time::timeout(Duration::from_secs(10), running).await.expect("the Session must end");
     for task in fakes.tasks {
         // What a worker finds wrong fails the test.
@@ -165,7 +171,7 @@ fn recorded(fake: &Fake, from_s: u64, until_s: u64) {
     let take = TakeId(fake.number as u32);
     fake.link.outgoing.send(FromWorker::TakeBegan { target: target.clone(), take, at }).unwrap();
     let until = SessionTime::from_millis(until_s * 1000);
-    fake.link.outgoing.send(FromWorker::Written { target, until, bytes: until_s }).unwrap();
+    fake.link.outgoing.send(FromWorker::Written { target, file: "recording.mp4".into(), until, bytes: until_s }).unwrap();
     let status = Status { pictures: 30 * (until_s - from_s), ..Status::default() };
     fake.link.outgoing.send(FromWorker::Status(status)).unwrap();
 }
@@ -484,4 +490,40 @@ async fn the_first_wish_after_the_longest_duration_is_still_a_clean_one() {
     let (outcome, _, _) = supervise(script, stops, order, fast_clock(1000)).await;
     assert!(!outcome.at_once);
     assert_eq!(outcome.reason, "room closed");
+}
+
+/// A destination is served by each worker in turn; a person sees one row for it, with sums, and every change.
+#[tokio::test]
+async fn a_live_destination_is_told_and_counted_over_all_workers() {
+    let script = |fake: Fake| -> Play {
+        Box::pin(async move {
+            let target = TargetId::new("owncast");
+            let TargetJob::Live(job) = &fake.job.targets[0] else { panic!("the first Target is the live one") };
+            assert_eq!((fake.job.targets.len(), job.key.expose()), (1, "canary-key"));
+            let figures =
+                LiveFigures { confirmed_bytes: 100, publishings: 1, behind: Duration::from_secs(1), ..LiveFigures::default() };
+            for state in [LiveState::Connecting, LiveState::Live] {
+                fake.link.outgoing.send(FromWorker::Live { target: target.clone(), state }).unwrap();
+            }
+            fake.link.outgoing.send(FromWorker::LiveFigures { target: target.clone(), figures }).unwrap();
+            if fake.number == 1 {
+                fake.link.outgoing.flush().await.unwrap();
+                return Death::Signal(11);
+            }
+            fake.link.outgoing.send(FromWorker::Live { target, state: LiveState::Ended }).unwrap();
+            end_well(fake).await
+        })
+    };
+    let job = LiveJob { id: TargetId::new("owncast"), address: "rtmp://example.org/live".into(), key: Secret::new("canary-key") };
+    let order = SessionOrder { recording: None, lives: vec![job], ..order() };
+    let (outcome, jobs, told) = supervise(script, no_stops(), order, fast_clock(1)).await;
+    assert_eq!(jobs.len(), 2);
+    assert!(jobs[1].duration < Some(Duration::from_secs(60)), "what the first worker streamed counts: {:?}", jobs[1].duration);
+    let [stand] = outcome.last.lives.as_slice() else { panic!("one row") };
+    assert_eq!(stand.state, Some(LiveState::Ended));
+    assert_eq!((stand.figures.confirmed_bytes, stand.figures.publishings), (200, 2));
+    assert_eq!(stand.figures.behind, Duration::from_secs(1), "not a sum");
+    let changes: Vec<&str> = told.0.iter().filter_map(|line| line.strip_prefix("owncast: ")).collect();
+    assert_eq!(changes, ["Connecting", "Live", "Connecting", "Live", "Ended"]);
+    assert!(!format!("{outcome:?}{jobs:?}").contains("canary"));
 }

@@ -3,24 +3,25 @@
 //! In: a [`Job`] and commands over the private socket. Out: status, and packets on disk. One task owns the Session and obeys its actions; media has
 //! threads of its own. It decides nothing: that is the Session's part. When the supervisor is gone, it ends its Takes and exits.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use recorder_core::clock_model::ClockModel;
 use recorder_core::conference::{ConferenceCommand, ConferenceEvent, EndReason};
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
-use recorder_core::ids::{TakeId, TargetId};
+use recorder_core::ids::TargetId;
 use recorder_core::layout::{Layout, LayoutError};
+use recorder_core::live::LiveState;
 use recorder_core::overload::{Load, Overload};
 use recorder_core::scene::{CanvasSize, CanvasSizeError};
 use recorder_core::session::{Action, Input, Outcome, Phase, Session, SessionSettings};
 use recorder_core::stage::Loudness;
 use recorder_core::target::TargetReport;
-use recorder_core::time::SessionTime;
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
+use super::deliveries::{Deliveries, DeliveryReport};
 use super::job::{ConferenceJob, FromWorker, Job, Status, TargetJob, ToWorker};
 use super::link::{LinkError, WorkerLink};
 use crate::clock::SessionClock;
@@ -31,10 +32,9 @@ use crate::livekit::token_source::{TokenDesk, TokenRequest, TokenSource};
 use crate::media::{self, MediaSink};
 use crate::programme::maker::{Programme, ProgrammeError, ProgrammeEvent, ProgrammeSettings};
 use crate::programme::ring::Ring;
-use crate::target::recording::{RecordingReport, RecordingSettings, RecordingTarget};
+use crate::target::recording::RecordingReport;
+use crate::target::rtmp::LiveReport;
 
-/// Reports of recordings that may wait; they come a few times a second.
-const REPORTS: usize = 256;
 /// How long the last messages may take to reach the supervisor.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -101,24 +101,15 @@ struct Worker {
     to_conference: VecDeque<ConferenceCommand>,
     programme: Programme,
     programme_events: mpsc::Receiver<ProgrammeEvent>,
-    ring: Ring,
     media: MediaSink,
-    recordings: BTreeMap<TargetId, Recording>,
-    reports: mpsc::Receiver<(TargetId, RecordingReport)>,
-    report_sender: mpsc::Sender<(TargetId, RecordingReport)>,
+    deliveries: Deliveries,
+    reports: mpsc::Receiver<(TargetId, DeliveryReport)>,
     token_desk: TokenDesk,
     token_waiters: VecDeque<TokenRequest>,
     joined: bool,
     overload: Overload,
     fps: RateMeter,
     outcome: Option<Outcome>,
-}
-
-/// A recording Target: where it is written, and its writer while a Take runs.
-struct Recording {
-    folder: std::path::PathBuf,
-    take: TakeId,
-    writer: Option<RecordingTarget>,
 }
 
 impl Worker {
@@ -139,13 +130,7 @@ impl Worker {
         };
         let (programme, programme_events) = Programme::start(settings, clock, source, ring.clone())?;
         let layout = Layout::parse("layout", &job.layout)?;
-        let recordings: BTreeMap<_, _> = job
-            .targets
-            .iter()
-            .map(|TargetJob::Recording { id, folder }| {
-                (id.clone(), Recording { folder: folder.clone(), take: job.first_take, writer: None })
-            })
-            .collect();
+        let (deliveries, reports) = Deliveries::new(&job.targets, job.live.clone(), &job.rendition, job.first_take, ring, clock);
         let session = Session::new(
             SessionSettings {
                 first_take: job.first_take,
@@ -155,11 +140,10 @@ impl Worker {
                 conference_grace: job.conference_grace,
                 mixer_delay: job.mixer_delay,
                 caution: job.caution.clone(),
-                ..SessionSettings::new(layout, canvas, recordings.keys().cloned().collect())
+                ..SessionSettings::new(layout, canvas, job.targets.iter().map(TargetJob::id).cloned().collect())
             },
             clock.now(),
         );
-        let (report_sender, reports) = mpsc::channel(REPORTS);
         Ok(Self {
             clock,
             link,
@@ -168,11 +152,9 @@ impl Worker {
             to_conference: VecDeque::new(),
             programme,
             programme_events,
-            ring,
             media,
-            recordings,
+            deliveries,
             reports,
-            report_sender,
             token_desk,
             token_waiters: VecDeque::new(),
             joined: false,
@@ -267,41 +249,19 @@ impl Worker {
             match action {
                 Action::Tell(command) => self.queue(command),
                 Action::Show(scene) => self.programme.show(&scene),
-                Action::BeginTake { target, take, at } => self.begin_take(target, take, at),
+                Action::BeginTake { target, take, at } => {
+                    self.programme.begin(at);
+                    self.deliveries.begin(&target, take, at);
+                }
                 Action::EndTake { target, at } => {
-                    self.programme.end(at);
-                    if let Some(writer) = self.recordings.get_mut(&target).and_then(|r| r.writer.as_mut()) {
-                        writer.end_take(at);
+                    if self.deliveries.end(&target, at) {
+                        self.programme.end(at);
                     }
                 }
                 Action::Over(outcome) => self.outcome = Some(outcome),
             }
         }
         Ok(())
-    }
-
-    fn begin_take(&mut self, target: TargetId, take: TakeId, at: SessionTime) {
-        self.programme.begin(at);
-        let Some(recording) = self.recordings.get_mut(&target) else { return };
-        recording.take = take;
-        let settings = RecordingSettings { id: target.clone(), folder: recording.folder.clone(), take, start: at };
-        let (reports, id) = (self.report_sender.clone(), target.clone());
-        match RecordingTarget::start(settings, self.ring.record_from(at), move |report| {
-            // A recording's own thread may wait for this task; after the worker's end nobody listens.
-            let _ = reports.blocking_send((id.clone(), report));
-        }) {
-            Ok(writer) => recording.writer = Some(writer),
-            Err(error) => {
-                let fault = Fault {
-                    scope: Scope::Process,
-                    blame: Blame::Us,
-                    retry: Retry::After(Duration::from_secs(1)),
-                    sentence: format!("The recording cannot begin: {error}."),
-                };
-                self.target_says(target.clone(), RecordingReport::Failed(fault));
-                self.target_says(target, RecordingReport::Ended { until: None, bytes: 0 });
-            }
-        }
     }
 
     /// The newest subscription list says everything that older ones said.
@@ -340,8 +300,8 @@ impl Worker {
             ProgrammeEvent::Decoding(tracks) => self.say(FromWorker::Decoding { tracks }),
             ProgrammeEvent::Ended => tracing::debug!("the programme is complete"),
             ProgrammeEvent::Failed(fault) if fault.retry == Retry::Never => {
-                // The rest of the Take will never come: the recordings end with what they have.
-                self.recordings.values().filter_map(|r| r.writer.as_ref()).for_each(RecordingTarget::end_at_once);
+                // The rest of the Takes will never come: they end with what they have.
+                self.deliveries.end_at_once();
                 self.tell(Input::ProgrammeFailed(fault));
             }
             ProgrammeEvent::Failed(fault) => {
@@ -352,10 +312,25 @@ impl Worker {
         Ok(())
     }
 
-    fn target_says(&mut self, target: TargetId, report: RecordingReport) {
+    fn target_says(&mut self, target: TargetId, report: DeliveryReport) {
+        match report {
+            DeliveryReport::Recording(report) => self.recording_says(target, report),
+            DeliveryReport::Live(LiveReport::Figures(figures)) => self.say(FromWorker::LiveFigures { target, figures }),
+            DeliveryReport::Live(LiveReport::State(state)) => {
+                let is_over = state == LiveState::Ended;
+                self.say(FromWorker::Live { target: target.clone(), state });
+                if is_over {
+                    self.tell(Input::Target { id: target, report: TargetReport::Ended });
+                }
+            }
+        }
+    }
+
+    fn recording_says(&mut self, target: TargetId, report: RecordingReport) {
         let report = match report {
-            RecordingReport::Began { at, .. } => {
-                let take = self.recordings.get(&target).map_or(TakeId(1), |recording| recording.take);
+            RecordingReport::Began { at, file } => {
+                self.deliveries.names(&target, &file);
+                let take = self.deliveries.take(&target);
                 self.say(FromWorker::TakeBegan { target, take, at });
                 return;
             }
@@ -365,7 +340,8 @@ impl Worker {
                 return;
             }
             RecordingReport::Written { until, bytes } => {
-                self.say(FromWorker::Written { target: target.clone(), until, bytes });
+                let file = self.deliveries.file(&target);
+                self.say(FromWorker::Written { target: target.clone(), file, until, bytes });
                 TargetReport::TakeWritten { until }
             }
             RecordingReport::Failed(fault) => {
@@ -434,24 +410,25 @@ impl Worker {
         }
     }
 
-    /// This worker cannot go on: what the recordings have received is still written, and everything said is still told.
+    /// This worker cannot go on: what recordings have received is still written, and everything said is still told.
     async fn break_off(&mut self) {
-        let mut open = 0;
-        for writer in self.recordings.values().filter_map(|recording| recording.writer.as_ref()).filter(|w| !w.is_ended()) {
-            writer.end_at_once();
-            open += 1;
-        }
+        let mut open = self.deliveries.end_at_once();
         let rest = async {
             while open > 0
                 && let Some((target, report)) = self.reports.recv().await
             {
-                open -= usize::from(matches!(report, RecordingReport::Ended { .. }));
+                let is_last = matches!(
+                    report,
+                    DeliveryReport::Recording(RecordingReport::Ended { .. })
+                        | DeliveryReport::Live(LiveReport::State(LiveState::Ended))
+                );
+                open -= usize::from(is_last);
                 self.target_says(target, report);
             }
             self.link.outgoing.flush().await
         };
         if !matches!(tokio::time::timeout(LAST_WORDS, rest).await, Ok(Ok(()))) {
-            tracing::debug!("the recordings did not end in time, or nobody heard of it");
+            tracing::debug!("the Targets did not end in time, or nobody heard of it");
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::net::UnixListener;
 
 use super::*;
 use crate::rehearsal::talk::{Ear, FromActors, ToActors, say};
-use crate::service::job::{Caution, Rendition};
+use crate::service::job::{Caution, LiveRules, Rendition};
 use crate::service::link::{self, SupervisorLink};
 use crate::storage::Spool;
 use crate::storage::disk::SystemDisk;
@@ -24,6 +24,7 @@ fn job(socket: &Path, folder: &Path) -> Job {
         rendition: Rendition { width_px: 128, height_px: 128, fps: 10, video_kbps: 200, sound_kbps: 64 },
         mixer_delay: Duration::from_millis(200),
         targets: vec![TargetJob::Recording { id: TargetId::new("recording"), folder: folder.to_owned() }],
+        live: LiveRules::default(),
         duration: None,
         room_empty_grace: Duration::from_secs(60),
         conference_grace: Duration::from_secs(60),

@@ -4,6 +4,8 @@
 //! twelve hours take seconds. Can be interrupted at any byte and called again with the same result: a journal says what has begun, and
 //! each step can be repeated. Refuses to overwrite a file that is there: it adds a number to the name.
 //!
+//! A folder with uploads keeps a second name of each file, which the uploads read from; see [`super::outbox`].
+//!
 //! Steps for each file: journal; cut the torn end, append `moov`; overwrite the spare head; move; note the delivery; remove the journal.
 
 use std::fs;
@@ -13,7 +15,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::StorageError;
-use super::disk::{Disk, DiskFile, parent, write_atomically};
+use super::disk::{Disk, DiskFile, is_same_file, parent, write_atomically};
+use super::outbox;
 use super::spool::{FOLDER_ENDING, NOTES, RESERVE, Spool, with_stem_ending};
 use crate::target::mp4::{Ending, Mp4Error, Scanner};
 
@@ -106,6 +109,7 @@ fn finish_part(disk: &dyn Disk, spool: &mut Spool, index: usize) -> Result<Optio
         return Ok(Some(Finished { file, bytes }));
     }
     let wanted = spool.wanted(u32::try_from(index + 1).unwrap_or(u32::MAX));
+    outbox::keep_for_uploads(disk, spool.folder(), &part.file)?;
     let Some(finished) = finish_file(disk, &growing, &journal, &wanted)? else { return Ok(None) };
     spool.notes_mut().parts[index].delivered = Some(finished.file.clone());
     // Without notes from the recording, none are invented.
@@ -148,12 +152,12 @@ fn finish_file(disk: &dyn Disk, growing: &Path, journal_file: &Path, wanted: &Pa
         // Made ordinary by an earlier attempt whose journal was lost: only the move is missing.
         Err(Mp4Error::Ordinary) => {
             let len = file.size().map_err(|source| StorageError::file(growing, "read", source))?;
-            Journal { keep_len: len, spare_at: 0, len, wanted: free_name(wanted) }
+            Journal { keep_len: len, spare_at: 0, len, wanted: free_name(growing, wanted) }
         }
         Err(error) => return Err(read_error(error)),
         Ok(scanner) => {
             let ending = Ending::plan(scanner).map_err(read_error)?;
-            let wanted = begun.map_or_else(|| free_name(wanted), |begun| begun.wanted);
+            let wanted = begun.map_or_else(|| free_name(growing, wanted), |begun| begun.wanted);
             let journal = Journal { keep_len: ending.keep_len, spare_at: ending.spare_at, len: ending.len, wanted };
             save_journal(disk, journal_file, &journal)?;
             apply(&*file, &ending).map_err(|source| StorageError::file(growing, "ended", source))?;
@@ -165,7 +169,7 @@ fn finish_file(disk: &dyn Disk, growing: &Path, journal_file: &Path, wanted: &Pa
             Ok(()) => return Ok(Some(Finished { file: journal.wanted, bytes: journal.len })),
             // Someone made a file of that name meanwhile.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                journal.wanted = free_name(wanted);
+                journal.wanted = free_name(growing, wanted);
                 save_journal(disk, journal_file, &journal)?;
             }
             Err(source) => return Err(StorageError::folder(parent(&journal.wanted), "written", source)),
@@ -187,6 +191,9 @@ fn apply(file: &dyn DiskFile, ending: &Ending) -> io::Result<()> {
 fn move_file(disk: &dyn Disk, from: &Path, file: &dyn DiskFile, journal: &Journal) -> io::Result<()> {
     let folder = parent(&journal.wanted);
     fs::create_dir_all(folder)?;
+    if is_same_file(from, &journal.wanted) {
+        return disk.sync_folder(folder);
+    }
     if is_len(&journal.wanted, journal.len) && same_content(file, disk, &journal.wanted)? {
         // Copied before an interruption.
         return disk.sync_folder(folder);
@@ -255,10 +262,13 @@ fn is_len(path: &Path, len: u64) -> bool {
     fs::metadata(path).is_ok_and(|meta| meta.len() == len)
 }
 
-/// `wanted`, or the first of `wanted-2`, `wanted-3`… that does not exist.
-fn free_name(wanted: &Path) -> PathBuf {
+/// `wanted`, or the first of `wanted-2`, `wanted-3`… that does not exist or is the file itself.
+fn free_name(file: &Path, wanted: &Path) -> PathBuf {
     let names = (2u32..).map(|n| with_stem_ending(wanted, &format!("-{n}")));
-    std::iter::once(wanted.to_path_buf()).chain(names).find(|name| !name.exists()).unwrap_or_else(|| wanted.to_path_buf())
+    std::iter::once(wanted.to_path_buf())
+        .chain(names)
+        .find(|name| !name.exists() || is_same_file(file, name))
+        .unwrap_or_else(|| wanted.to_path_buf())
 }
 
 fn read_journal(file: &Path) -> Result<Option<Journal>, StorageError> {

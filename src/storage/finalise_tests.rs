@@ -14,7 +14,7 @@ use crate::programme::packet::Packet;
 use crate::target::mp4::Writer;
 use crate::target::mp4::samples::{frame, made_up_headers, picture, real};
 
-fn growing() -> Vec<u8> {
+pub(super) fn growing() -> Vec<u8> {
     let start = SessionTime::ZERO;
     let mut writer = Writer::new(made_up_headers(30)).unwrap();
     writer.begin_take(start).unwrap();
@@ -30,7 +30,7 @@ fn growing() -> Vec<u8> {
     file
 }
 
-fn part(file: &str) -> Part {
+pub(super) fn part(file: &str) -> Part {
     let encoding = Encoding {
         avc_config: String::new(),
         aac_config: String::new(),
@@ -54,11 +54,11 @@ fn killed(base: &Path, recording: &[u8]) -> PathBuf {
 }
 
 /// Memory, because thousands of files are made.
-fn base() -> tempfile::TempDir {
+pub(super) fn base() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
-fn names(folder: &Path) -> Vec<String> {
+pub(super) fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
     names.sort();

@@ -1,16 +1,23 @@
 //! What becomes of a recording on disk.
 //!
-//! In: the spool folder of a Session, as its recording Target left it, however that ended. Out: ordinary files where they were wanted.
-//! Runs on the caller's thread, blocking: never on a tokio task of the media way. Refuses to overwrite a file that is there, and to
-//! remove anything that was not delivered.
+//! In: the spool folder of a Session, as its recording Target left it, however that ended. Out: ordinary files where they were wanted,
+//! and objects in storages. Files are ended on the caller's thread, blocking: never on a tokio task of the media way; uploads are tokio
+//! tasks of the supervisor. Refuses to overwrite a file that is there, and to remove anything that was not delivered or confirmed.
 
 pub mod disk;
 pub mod finalise;
+pub mod inventory;
+pub mod outbox;
+pub mod recording_uploads;
 pub mod recover;
+pub mod s3;
 pub mod spool;
+pub mod uploader;
 
 #[cfg(test)]
 mod finalise_tests;
+#[cfg(test)]
+mod outbox_tests;
 #[cfg(test)]
 pub(crate) mod torn_disk;
 
@@ -20,6 +27,7 @@ use std::path::{Path, PathBuf};
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 
 pub use finalise::{Finalised, Finished, finalise};
+pub use recording_uploads::RecordingUploads;
 pub use recover::{Recovered, recover};
 pub use spool::Spool;
 
@@ -80,6 +88,18 @@ pub enum StorageError {
         /// Which folder.
         folder: PathBuf,
     },
+    /// A storage's name cannot be part of a file's name.
+    #[error("a storage cannot be called {name:?}: use up to 64 letters, digits, - and _")]
+    BadName {
+        /// The name.
+        name: String,
+    },
+    /// The configuration does not know the storage that something was to go to.
+    #[error("the storage {name:?} is not in the configuration any more, so what is meant for it waits on this machine")]
+    UnknownStorage {
+        /// Its name.
+        name: String,
+    },
     /// The folder holds no recording.
     #[error("the folder {} holds nothing that can be recovered; it was left as it is", folder.display())]
     Nothing {
@@ -110,9 +130,13 @@ impl StorageError {
     /// What the Session is told.
     pub fn to_fault(&self) -> Fault {
         let blame = match self {
-            Self::Folder { .. } | Self::File { .. } | Self::DiskFull { .. } | Self::Busy { .. } | Self::Nothing { .. } => {
-                Blame::Operator
-            }
+            Self::Folder { .. }
+            | Self::File { .. }
+            | Self::DiskFull { .. }
+            | Self::Busy { .. }
+            | Self::BadName { .. }
+            | Self::UnknownStorage { .. }
+            | Self::Nothing { .. } => Blame::Operator,
             Self::Unusable { .. } | Self::Notes { .. } => Blame::Us,
         };
         Fault { scope: Scope::Target, blame, retry: Retry::Never, sentence: sentence(self) }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StorageError;
 use super::disk::{Disk, parent, write_atomically};
+use super::outbox::{self, UPLOADS};
 
 /// Ending of a spool folder's name.
 pub const FOLDER_ENDING: &str = ".roomcast";
@@ -29,7 +30,8 @@ pub struct Notes {
     pub version: u32,
     /// Which Session.
     pub session: SessionId,
-    /// Where the recording is wanted; a relative path begins at the spool folder, so that both can be moved together.
+    /// Where the recording is wanted; a relative path begins at the spool folder, so that both can be moved together. `upload` when it
+    /// is wanted in storages only.
     pub wanted: PathBuf,
     /// The files, in order.
     pub parts: Vec<Part>,
@@ -135,6 +137,18 @@ impl Spool {
         Ok(spool)
     }
 
+    /// Makes a folder for a recording that is wanted in storages only: what is ended stays in it, for its uploads.
+    ///
+    /// # Errors
+    /// [`StorageError::Folder`] names the folder that cannot be made or written.
+    pub fn create_for_uploads(disk: &dyn Disk, folder: &Path, session: &SessionId) -> Result<Self, StorageError> {
+        let mut spool = Self::create_in(disk, folder, &folder.join(UPLOADS), session)?;
+        spool.notes.wanted = PathBuf::from(UPLOADS);
+        spool.save(disk)?;
+        outbox::make(disk, spool.folder())?;
+        Ok(spool)
+    }
+
     /// Opens the folder of a Session.
     ///
     /// # Errors
@@ -199,6 +213,9 @@ impl Spool {
 
     /// Where the n-th part (from 1) is wanted: `standup.mp4`, `standup-part2.mp4`.
     pub fn wanted(&self, part: u32) -> PathBuf {
+        if self.notes.wanted == Path::new(UPLOADS) {
+            return self.folder.join(UPLOADS).join(part_name(part));
+        }
         let wanted = if self.notes.wanted.is_absolute() {
             self.notes.wanted.clone()
         } else {

@@ -173,6 +173,11 @@ impl Disk for TornDisk {
         Ok(())
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.one()?;
+        SystemDisk.link(from, to)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.one()?;
         SystemDisk.remove(path)?;

@@ -16,6 +16,7 @@ use recorder_core::address::AddressPolicy;
 use recorder_core::ids::TargetId;
 use recorder_core::live::LiveState;
 use recorder_core::time::SessionTime;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::SessionClock;
 use crate::programme::ring::Ring;
@@ -84,7 +85,7 @@ pub enum LiveReport {
 }
 
 /// Numbers of a live destination, over all its connections.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 pub struct LiveFigures {
     /// Bytes that the other side's TCP has confirmed.
     pub confirmed_bytes: u64,

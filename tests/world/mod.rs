@@ -5,6 +5,7 @@
 // Each test program uses another part of it, and fails by panicking.
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::expect_used, clippy::panic)]
 
+pub mod bad_http;
 pub mod chromium;
 pub mod clip;
 pub mod codecs;
@@ -17,7 +18,10 @@ pub mod product;
 pub mod recording;
 pub mod relay;
 pub mod rtmp;
+pub mod s3;
+pub mod spool;
 pub mod stand_in;
+pub mod uploads;
 
 use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;

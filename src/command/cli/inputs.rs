@@ -103,7 +103,18 @@ impl Tokens for FromFile {
     }
 }
 
-fn read_token(file: &Path) -> Result<Secret, Failure> {
+/// A secret from a file, or from standard input.
+pub(super) fn secret_of(file: &Path, what: &str) -> Result<Secret, Failure> {
+    let (name, text) = read_secret(file, what)?;
+    let secret = text.trim();
+    if secret.is_empty() {
+        return Err(Failure::operator(format_args!("{name} holds no {what}")));
+    }
+    Ok(Secret::new(secret))
+}
+
+/// What the file is called, and its text.
+fn read_secret(file: &Path, what: &str) -> Result<(String, String), Failure> {
     let stdin = file == Path::new("-");
     let name = if stdin { "standard input".into() } else { file.display().to_string() };
     let mut text = String::new();
@@ -111,7 +122,12 @@ fn read_token(file: &Path) -> Result<Secret, Failure> {
         true => std::io::stdin().take(MAX_TOKEN_BYTES).read_to_string(&mut text),
         false => std::fs::File::open(file).and_then(|f| f.take(MAX_TOKEN_BYTES).read_to_string(&mut text)),
     };
-    read.map_err(|error| Failure::operator(format_args!("cannot read the token from {name}: {}", config::reason(&error))))?;
+    read.map_err(|error| Failure::operator(format_args!("cannot read the {what} from {name}: {}", config::reason(&error))))?;
+    Ok((name, text))
+}
+
+fn read_token(file: &Path) -> Result<Secret, Failure> {
+    let (name, text) = read_secret(file, "token")?;
     let token = text.trim();
     if token.is_empty() {
         return Err(Failure::operator(format_args!("{name} holds no token")));

@@ -12,28 +12,34 @@ use std::time::{Duration, SystemTime};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use recorder_core::ids::SessionId;
+use recorder_core::upload::State;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::targets::{self, Live, Wanted};
 use super::{Failure, Inspection, complain, inputs, screen};
 use crate::clock::SessionClock;
 use crate::config::Config;
 use crate::service::job::Rendition;
 use crate::service::process::{OwnProgram, without_secrets};
-use crate::service::progress::{Progress, SyncFigure, table};
-use crate::service::supervisor::{self, Outcome, Patience, Room, SessionOrder};
+use crate::service::progress::{Progress, SyncFigure, table, uploads_table};
+use crate::service::supervisor::{self, Outcome, Patience, RecordingOrder, Room, SessionOrder};
 use crate::storage::disk::SystemDisk;
+use crate::storage::inventory::sweep;
 use crate::storage::spool::{NOTES, RESERVE, Spool, part_name};
-use crate::storage::{Finalised, StorageError, finalise};
+use crate::storage::{Finalised, RecordingUploads, StorageError, finalise, outbox};
 
 /// What was checked and is about to run.
 pub(super) struct Plan {
     config: Config,
     layout: String,
-    to: PathBuf,
+    wanted: Wanted,
     duration: Option<Duration>,
 }
+
+/// How often the progress of uploads is shown.
+const LOOK_AT_UPLOADS: Duration = Duration::from_secs(1);
 
 /// A name for this Session: when it began, and which process handles it.
 pub(super) fn session_name() -> String {
@@ -41,14 +47,25 @@ pub(super) fn session_name() -> String {
     format!("{seconds}-{}", std::process::id())
 }
 
+/// The one encoding of the Programme.
+pub(super) fn rendition(config: &Config) -> Rendition {
+    let programme = &config.programme;
+    Rendition {
+        width_px: programme.size.width_px(),
+        height_px: programme.size.height_px(),
+        fps: programme.fps,
+        video_kbps: programme.video_kbps(),
+        sound_kbps: programme.sound_kbps,
+    }
+}
+
 /// Checks everything that does not touch the network.
-pub(super) fn plan(config: &Config, to: &Path, duration: Option<Duration>) -> Result<Plan, Failure> {
+pub(super) fn plan(config: &Config, wanted: Wanted, duration: Option<Duration>) -> Result<Plan, Failure> {
     if duration.is_some_and(|d| d < Duration::from_secs(1)) {
         return Err(Failure::operator("--duration must be at least 1s"));
     }
-    inputs::check_output(to)?;
     let layout = inputs::layout_text(&config.layout.default)?;
-    Ok(Plan { config: config.clone(), layout, to: to.to_owned(), duration })
+    Ok(Plan { config: config.clone(), layout, wanted, duration })
 }
 
 /// Who listens for Ctrl-C, SIGTERM, and SIGHUP of a terminal that was closed. Made before anything is started that must be ended again.
@@ -65,29 +82,36 @@ impl Listening {
         let stops = stops.map_err(|e| Failure::operator(format_args!("cannot listen for signals: {e}")))?;
         Ok(Self { runtime, stops })
     }
+
+    /// Inside, tasks can be started; they run while something is waited for.
+    pub(super) fn enter(&self) -> tokio::runtime::EnterGuard<'_> {
+        self.runtime.enter()
+    }
 }
 
-/// Runs the Session, ends its recording, and prints the table.
+/// Runs the Session, ends its recording, prints the table, and stays until everything is uploaded.
 pub(super) fn run(
     plan: Plan,
     room: Room,
     config_file: Option<PathBuf>,
-    listening: Listening,
+    mut listening: Listening,
     actors: Option<Actors>,
 ) -> Result<(), Failure> {
     let clock = SessionClock::start();
     let session = SessionId::new(session_name());
-    let spool = make_spool(&plan, &session).map_err(|e| Failure::from(e.to_fault()))?;
-    let folder = spool.folder().to_owned();
-    let Plan { config, layout, duration, .. } = plan;
-    let programme = &config.programme;
-    let rendition = Rendition {
-        width_px: programme.size.width_px(),
-        height_px: programme.size.height_px(),
-        fps: programme.fps,
-        video_kbps: programme.video_kbps(),
-        sound_kbps: programme.sound_kbps,
+    // Held until the streams have ended.
+    let _claims = targets::claim(&plan.wanted.lives)?;
+    let folder = make_spool(&plan, &session).map_err(|e| Failure::from(e.to_fault()))?;
+    let Plan { config, layout, wanted, duration } = plan;
+    let uploads = match &folder {
+        Some(folder) if !wanted.objects.is_empty() => {
+            let stores = targets::stores(&config, &wanted.objects)?;
+            let _inside = listening.enter();
+            Some(Arc::new(RecordingUploads::start(stores, Arc::new(SystemDisk), folder.clone())))
+        }
+        _ => None,
     };
+    let rendition = rendition(&config);
     let order = SessionOrder {
         session,
         epoch_ns: clock.epoch_ns(),
@@ -99,28 +123,112 @@ pub(super) fn run(
         room_empty_grace: config.session.room_empty_grace.duration(),
         conference_grace: config.session.conference_grace.duration(),
         max_duration: config.session.max_duration.duration(),
-        folder: folder.clone(),
+        recording: folder.clone().map(|folder| RecordingOrder { folder, uploads: uploads.clone() }),
+        lives: wanted.lives.iter().map(Live::job).collect(),
+        live: targets::live_rules(&config),
     };
     let mut launcher = OwnProgram { arguments: own_arguments(config_file.as_deref(), "worker") };
     let mut progress = Progress::new(std::io::stderr(), screen());
-    let Listening { runtime, stops } = listening;
     let clock = Arc::new(move || clock.now());
+    let Listening { runtime, stops } = &mut listening;
     let outcome = runtime.block_on(supervisor::run(order, &mut launcher, stops, &mut progress, clock, Patience::default()));
     progress.end();
     let inspection = if actors.is_some() { Inspect::Sync } else { Inspect::Nothing };
     drop(actors);
-    conclude(&folder, &outcome, config_file.as_deref(), inspection)
+    let Some(folder) = folder else { return streamed(&outcome) };
+    let conclusion = conclude(&folder, &outcome, config_file.as_deref(), inspection, &mut listening);
+    // The order, which had the other one, is gone.
+    let Some(uploads) = uploads.and_then(Arc::into_inner) else { return conclusion };
+    if outcome.at_once || !folder.exists() {
+        return conclusion;
+    }
+    let sent = uploaded(uploads, &folder, &mut listening, &mut progress, &config);
+    match (conclusion, sent) {
+        (Err(first), Err(last)) => {
+            complain(Some(first));
+            Err(last)
+        }
+        (conclusion, sent) => conclusion.and(sent),
+    }
 }
 
-fn make_spool(plan: &Plan, session: &SessionId) -> Result<Spool, StorageError> {
-    match (&plan.config.spool.dir, plan.to.file_name()) {
-        (Some(dir), Some(name)) => {
-            let mut folder = name.to_owned();
-            folder.push(crate::storage::spool::FOLDER_ENDING);
-            Spool::create_in(&SystemDisk, &dir.join(folder), &plan.to, session)
+/// Says how a Session without a recording went.
+fn streamed(outcome: &Outcome) -> Result<(), Failure> {
+    let _ = std::io::stdout().write_all(table(&[], outcome, None).as_bytes());
+    outcome.fault.clone().map_or(Ok(()), |fault| Err(fault.into()))
+}
+
+/// Stays until everything of this folder is in its storages, or somebody does not want to wait any more.
+pub(super) fn uploaded(
+    mut uploads: RecordingUploads,
+    folder: &Path,
+    listening: &mut Listening,
+    progress: &mut Progress<std::io::Stderr>,
+    config: &Config,
+) -> Result<(), Failure> {
+    uploads.finalised();
+    let Listening { runtime, stops } = listening;
+    let mut status = uploads.status();
+    let is_over = runtime.block_on(async {
+        loop {
+            let now = status.borrow_and_update().clone();
+            progress.uploads(&now);
+            if now.over {
+                uploads.over().await;
+                return true;
+            }
+            tokio::select! {
+                changed = status.changed() => if changed.is_err() { return true },
+                _ = stops.recv() => return false,
+                () = tokio::time::sleep(LOOK_AT_UPLOADS) => {}
+            }
         }
-        _ => Spool::create(&SystemDisk, &plan.to, session),
+    });
+    progress.end();
+    let stands = status.borrow().clone();
+    let _ = std::io::stdout().write_all(uploads_table(&stands).as_bytes());
+    if !is_over {
+        let folder = folder.display();
+        let sentence = format!(
+            "not everything is uploaded; the recording is kept in {folder}, and its upload goes on with: roomcast recover {folder}"
+        );
+        return Err(Failure { sentence, code: 1 });
     }
+    // What needs not be kept at all is deleted now, the rest when its time has come.
+    match sweep(&SystemDisk, folder, config.spool.keep.duration()) {
+        Ok(_) => {}
+        Err(error) => tracing::warn!(reason = %error.to_fault(), "what is uploaded cannot be deleted"),
+    }
+    let lost = stands.each.iter().find(|one| one.status.state == State::Abandoned);
+    lost.map_or(Ok(()), |one| {
+        Err(Failure { sentence: format!("{} of the recording cannot be used, and was not uploaded", one.file), code: 1 })
+    })
+}
+
+/// The spool folder, when anything is recorded; with the list of storages that the recording goes to.
+fn make_spool(plan: &Plan, session: &SessionId) -> Result<Option<PathBuf>, StorageError> {
+    let Wanted { file, objects, .. } = &plan.wanted;
+    let dir = plan.config.spool.dir.as_deref();
+    let named = |name: &std::ffi::OsStr| {
+        let mut folder = name.to_owned();
+        folder.push(crate::storage::spool::FOLDER_ENDING);
+        dir.unwrap_or_else(|| Path::new(".")).join(folder)
+    };
+    let spool = match (file, objects.first()) {
+        (Some(file), _) => match (dir, file.file_name()) {
+            (Some(_), Some(name)) => Spool::create_in(&SystemDisk, &named(name), file, session)?,
+            _ => Spool::create(&SystemDisk, file, session)?,
+        },
+        (None, Some(object)) => {
+            let name = Path::new(&object.key).file_name().unwrap_or(std::ffi::OsStr::new("recording"));
+            Spool::create_for_uploads(&SystemDisk, &named(name), session)?
+        }
+        (None, None) => return Ok(None),
+    };
+    if !objects.is_empty() {
+        outbox::declare(&SystemDisk, spool.folder(), session, objects)?;
+    }
+    Ok(Some(spool.folder().to_owned()))
 }
 
 fn own_arguments(config_file: Option<&Path>, role: &str) -> Vec<String> {
@@ -158,7 +266,13 @@ enum Inspect {
 }
 
 /// Makes the ordinary file, and says how it went.
-fn conclude(folder: &Path, outcome: &Outcome, config_file: Option<&Path>, inspection: Inspect) -> Result<(), Failure> {
+fn conclude(
+    folder: &Path,
+    outcome: &Outcome,
+    config_file: Option<&Path>,
+    inspection: Inspect,
+    listening: &mut Listening,
+) -> Result<(), Failure> {
     let keep = |what: &str| {
         let folder = folder.display();
         Failure {
@@ -173,7 +287,10 @@ fn conclude(folder: &Path, outcome: &Outcome, config_file: Option<&Path>, inspec
             keep("Ended at once.")
         });
     }
-    let Finalised { files, left } = match finalise(&SystemDisk, folder) {
+    // Meanwhile the uploads go on.
+    let owned = folder.to_owned();
+    let ended = listening.runtime.block_on(async { tokio::task::spawn_blocking(move || finalise(&SystemDisk, &owned)).await });
+    let Finalised { files, left } = match ended.map_err(Failure::operator)? {
         Ok(ended) => ended,
         Err(StorageError::Nothing { .. }) => {
             remove_empty(folder);
@@ -207,6 +324,7 @@ fn keep_part(folder: &Path, error: &StorageError) -> Failure {
 fn remove_empty(folder: &Path) -> bool {
     let is_unwritten = || std::fs::metadata(folder.join(part_name(1))).is_ok_and(|meta| meta.len() == 0);
     let ours = |name: &std::ffi::OsStr| name == NOTES || name == RESERVE || (name == part_name(1).as_str() && is_unwritten());
+    outbox::remove_empty(folder, &is_unwritten);
     let Ok(entries) = std::fs::read_dir(folder) else { return false };
     let names: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
     if !names.iter().all(|name| ours(name)) {

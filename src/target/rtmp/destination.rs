@@ -118,6 +118,14 @@ impl Destination {
         self.host == other.host && self.app == other.app && name(self) == name(other)
     }
 
+    /// A sum of what [`Destination::is_same_stream`] compares, keyed with a secret: 64 hexadecimal digits that say nothing of the key.
+    pub fn fingerprint(&self, secret: &[u8]) -> String {
+        let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, secret);
+        let name = self.key.expose().split('?').next().unwrap_or_default();
+        let sum = aws_lc_rs::hmac::sign(&key, format!("{}\0{}\0{name}", self.host, self.app).as_bytes());
+        sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     pub(super) fn place(&self) -> Place {
         Place { app: self.app.clone(), tc_url: format!("{}/{}", self.server(), self.app), key: self.key.clone() }
     }

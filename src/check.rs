@@ -1,0 +1,198 @@
+//! Whether this machine can do what a Session needs: `roomcast check`, the part that touches media.
+//!
+//! In: size, rate and quality of the programme. Out: [`Finding`]s, each ok or with a sentence that says what to do. Blocks for a second or two. It starts the real
+//! encoders on made-up pictures; it never opens a connection.
+
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use recorder_core::scene::CanvasSize;
+
+use crate::graph::{self, EncodedPacket, GraphError, SoundEncoder, VideoEncoder, VideoSettings};
+use crate::ingest::{WANTED_RECEIVE_BUFFER, effective_receive_buffer};
+use crate::mixer::label::TextArtist;
+use crate::service::job::Rendition;
+
+/// What was looked at, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What was looked at.
+    pub what: String,
+    /// What was seen, or what is wrong and what to do.
+    pub result: Result<String, String>,
+}
+
+impl Finding {
+    /// Something that was looked at.
+    pub fn new(what: impl Into<String>, result: Result<String, String>) -> Self {
+        Self { what: what.into(), result }
+    }
+}
+
+/// Pictures of the test encode: one second or two.
+const PICTURES: u64 = 60;
+/// The encoder may take so long for them.
+const ENCODE_LIMIT: Duration = Duration::from_secs(20);
+
+/// Looks at everything but what is elsewhere.
+pub fn media(rendition: &Rendition) -> Vec<Finding> {
+    vec![elements(), pictures(rendition), sound(rendition), fonts(), receive_buffer()]
+}
+
+fn elements() -> Finding {
+    let mut missing = Vec::new();
+    let templates = graph::templates();
+    for template in &templates {
+        match template.missing() {
+            Ok(names) => missing.extend(names),
+            Err(error) => return Finding::new("GStreamer", Err(format!("{error}: install libgstreamer1.0-0"))),
+        }
+    }
+    missing.sort_unstable();
+    missing.dedup();
+    let result = if missing.is_empty() {
+        Ok(format!("all elements of {} graphs are there", templates.len()))
+    } else {
+        let each: Vec<String> =
+            missing.iter().map(|element| format!("{element} is missing: install {}", package_of(element))).collect();
+        Err(each.join("; "))
+    };
+    Finding::new("GStreamer", result)
+}
+
+/// The Debian package that holds an element.
+fn package_of(element: &str) -> &'static str {
+    match element {
+        "x264enc" => "gstreamer1.0-plugins-ugly",
+        "vp8dec" | "vp9dec" | "vp8enc" | "qtdemux" => "gstreamer1.0-plugins-good",
+        "h264parse" => "gstreamer1.0-plugins-bad",
+        _ if element.starts_with("av") => "gstreamer1.0-libav",
+        _ => "gstreamer1.0-plugins-base",
+    }
+}
+
+fn pictures(rendition: &Rendition) -> Finding {
+    let what = format!("H.264 encoder, {}x{} at {}", rendition.width_px, rendition.height_px, rendition.fps);
+    Finding::new(what, encode_pictures(rendition))
+}
+
+fn encode_pictures(rendition: &Rendition) -> Result<String, String> {
+    let say = |error: GraphError| format!("{error}: install gstreamer1.0-plugins-ugly, or choose another size");
+    let canvas = CanvasSize::new(rendition.width_px, rendition.height_px).map_err(|error| error.to_string())?;
+    let settings = VideoSettings { canvas, fps: rendition.fps, kbps: rendition.video_kbps, gop_seconds: 2 };
+    let (packets, made) = channel();
+    let encoder = VideoEncoder::start(settings, move |packet| _ = packets.send(packet)).map_err(say)?;
+    let began = Instant::now();
+    for number in 0..PICTURES {
+        let pts_ns = number * 1_000_000_000 / u64::from(rendition.fps);
+        encoder.push(&moving(canvas, number), pts_ns).map_err(say)?;
+    }
+    encoder.finish();
+    let packets = all(&made)?;
+    let took = began.elapsed();
+    match packets.first() {
+        Some(first) if first.keyframe && packets.len() as u64 == PICTURES => {}
+        _ => {
+            return Err(format!(
+                "the encoder made {} packets of {PICTURES} pictures: look at the installation of GStreamer",
+                packets.len()
+            ));
+        }
+    }
+    let speed = PICTURES as f64 / took.as_secs_f64();
+    let needed = f64::from(rendition.fps);
+    if speed < needed {
+        return Err(format!(
+            "{speed:.0} pictures a second are encoded here, {needed:.0} are needed: choose a smaller size or rate, or a faster machine"
+        ));
+    }
+    Ok(format!("{speed:.0} pictures a second on one core, and {needed:.0} are needed"))
+}
+
+/// Waits for the last packet.
+fn all(made: &std::sync::mpsc::Receiver<Option<EncodedPacket>>) -> Result<Vec<EncodedPacket>, String> {
+    let mut packets = Vec::new();
+    loop {
+        match made.recv_timeout(ENCODE_LIMIT) {
+            Ok(Some(packet)) => packets.push(packet),
+            Ok(None) => return Ok(packets),
+            Err(RecvTimeoutError::Timeout) => return Err(format!("the encoder made nothing for {} s", ENCODE_LIMIT.as_secs())),
+            Err(RecvTimeoutError::Disconnected) => return Err("the encoder ended without its last packet".into()),
+        }
+    }
+}
+
+/// A picture with a bar that moves and a soft ground, about as hard to encode as a talking head.
+fn moving(canvas: CanvasSize, number: u64) -> Arc<[u8]> {
+    let (width, height) = (canvas.width_px as usize, canvas.height_px as usize);
+    let mut picture = vec![128_u8; width * height * 3 / 2];
+    let bar = (number as usize * 8) % width;
+    for (y, row) in picture[..width * height].chunks_exact_mut(width).enumerate() {
+        for (x, pixel) in row.iter_mut().enumerate() {
+            let is_bar = x >= bar && x < bar + width / 8;
+            *pixel = if is_bar { 200 } else { 40 + ((x ^ y) & 15) as u8 + (y * 120 / height) as u8 };
+        }
+    }
+    picture.into()
+}
+
+fn sound(rendition: &Rendition) -> Finding {
+    let encode = || -> Result<String, String> {
+        let say = |error: GraphError| format!("{error}: install gstreamer1.0-libav");
+        let (packets, made) = channel();
+        let encoder = SoundEncoder::start(2, rendition.sound_kbps, move |packet| _ = packets.send(packet)).map_err(say)?;
+        let block = vec![0.0; 960 * 2];
+        for number in 0..50 {
+            encoder.push(&block, number * 960, 2).map_err(say)?;
+        }
+        encoder.finish();
+        let frames = all(&made)?.len();
+        // One second is 46.9 frames of 1024 samples, and one more for what the encoder puts in front.
+        if frames < 46 { Err(format!("the encoder made {frames} frames of one second")) } else { Ok("works".into()) }
+    };
+    Finding::new("AAC encoder", encode())
+}
+
+fn fonts() -> Finding {
+    let result = TextArtist::with_system_fonts().map(|_| "names can be written".to_owned());
+    Finding::new("fonts", result.map_err(|error| error.to_string()))
+}
+
+fn receive_buffer() -> Finding {
+    let wanted = WANTED_RECEIVE_BUFFER;
+    let result = match UdpSocket::bind("127.0.0.1:0") {
+        Err(error) => Err(format!("no UDP socket can be opened: {error}")),
+        Ok(socket) => match effective_receive_buffer(&socket, wanted) {
+            got if got >= wanted => Ok(format!("{} KiB", got >> 10)),
+            got => Err(format!(
+                "{} KiB are given and {} are wanted, so packets are lost when many people speak at once: set net.core.rmem_max to {wanted} \
+                 with sysctl, or give the capability CAP_NET_ADMIN",
+                got >> 10,
+                wanted >> 10
+            )),
+        },
+    };
+    Finding::new("UDP receive buffer", result)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_can_encode() {
+        let rendition = Rendition { width_px: 320, height_px: 180, fps: 30, video_kbps: 300, sound_kbps: 64 };
+        for finding in [elements(), pictures(&rendition), sound(&rendition), fonts()] {
+            assert!(finding.result.is_ok(), "{finding:?}");
+        }
+    }
+
+    #[test]
+    fn a_machine_that_is_too_slow_is_told_what_it_does() {
+        let rendition = Rendition { width_px: 3840, height_px: 2160, fps: 100_000, video_kbps: 5000, sound_kbps: 64 };
+        let sentence = encode_pictures(&rendition).unwrap_err();
+        assert!(sentence.ends_with("100000 are needed: choose a smaller size or rate, or a faster machine"), "{sentence}");
+    }
+}

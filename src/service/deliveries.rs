@@ -1,0 +1,239 @@
+//! The Targets of one worker: recordings and live destinations, each with its own thread and its own fate.
+//!
+//! In: Takes that begin and end. Out: [`DeliveryReport`]s, on one channel. Lives on the worker's task. It decides nothing about the Session, and
+//! retries nothing: a recording that fails is over, a live destination helps itself.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::path::{Path, PathBuf};
+
+use recorder_core::fault::{Blame, Fault, Retry, Scope};
+use recorder_core::ids::{TakeId, TargetId};
+use recorder_core::live::LiveState;
+use recorder_core::time::SessionTime;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+use super::job::{LiveJob, LiveRules, Rendition, TargetJob};
+use crate::clock::SessionClock;
+use crate::programme::ring::Ring;
+use crate::target::recording::{RecordingReport, RecordingSettings, RecordingTarget};
+use crate::target::rtmp::{Destination, LiveEnvironment, LiveReport, LiveSettings, LiveTarget};
+
+/// Reports that may wait; they come a few times a second from each Target.
+const REPORTS: usize = 256;
+/// States of one live destination that may wait for a worker that does not look; older ones are dropped.
+const STATES: usize = 64;
+
+/// What a Target says about itself.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum DeliveryReport {
+    /// A recording.
+    Recording(RecordingReport),
+    /// A live destination.
+    Live(LiveReport),
+}
+
+/// All Targets.
+pub(super) struct Deliveries {
+    ring: Ring,
+    clock: SessionClock,
+    rules: LiveRules,
+    bytes_per_s: u64,
+    /// Made for the first live destination.
+    environment: Option<LiveEnvironment>,
+    recordings: BTreeMap<TargetId, Recording>,
+    lives: BTreeMap<TargetId, Live>,
+    /// Takes that have begun and not ended.
+    open: BTreeSet<TargetId>,
+    reports: mpsc::Sender<(TargetId, DeliveryReport)>,
+}
+
+/// Where a recording is written, and its writer while a Take runs.
+struct Recording {
+    folder: PathBuf,
+    take: TakeId,
+    /// Name of the file that grows.
+    file: String,
+    writer: Option<RecordingTarget>,
+}
+
+struct Live {
+    job: LiveJob,
+    running: Option<LiveTarget>,
+}
+
+impl Deliveries {
+    /// Nothing runs yet.
+    pub(super) fn new(
+        targets: &[TargetJob],
+        rules: LiveRules,
+        rendition: &Rendition,
+        first_take: TakeId,
+        ring: Ring,
+        clock: SessionClock,
+    ) -> (Self, mpsc::Receiver<(TargetId, DeliveryReport)>) {
+        let (reports, receiver) = mpsc::channel(REPORTS);
+        let bytes_per_s = u64::from(rendition.video_kbps + rendition.sound_kbps) * 1000 / 8;
+        let (recordings, lives) = (BTreeMap::new(), BTreeMap::new());
+        let mut all =
+            Self { ring, clock, rules, bytes_per_s, environment: None, recordings, lives, open: BTreeSet::new(), reports };
+        for target in targets {
+            match target.clone() {
+                TargetJob::Recording { id, folder } => {
+                    let recording = Recording { folder, take: first_take, file: String::new(), writer: None };
+                    all.recordings.insert(id, recording);
+                }
+                TargetJob::Live(job) => _ = all.lives.insert(job.id.clone(), Live { job, running: None }),
+            }
+        }
+        (all, receiver)
+    }
+
+    /// Starts a Take. What cannot begin is reported as failed.
+    pub(super) fn begin(&mut self, target: &TargetId, take: TakeId, at: SessionTime) {
+        self.open.insert(target.clone());
+        let failure = if self.recordings.contains_key(target) {
+            self.begin_recording(target, take, at).err().map(|why| (why, "The recording cannot begin"))
+        } else {
+            self.begin_live(target, at).err().map(|why| (why, "The stream cannot begin"))
+        };
+        if let Some((why, what)) = failure {
+            let sentence = format!("{what}: {why}.");
+            let retry = Retry::After(std::time::Duration::from_secs(1));
+            let fault = Fault { scope: Scope::Process, blame: Blame::Us, retry, sentence };
+            self.report(target, RecordingReport::Failed(fault));
+            self.report(target, RecordingReport::Ended { until: None, bytes: 0 });
+        }
+    }
+
+    /// Tells a Take its end. Returns whether it was the last one that was open.
+    pub(super) fn end(&mut self, target: &TargetId, at: SessionTime) -> bool {
+        if let Some(writer) = self.recordings.get(target).and_then(|recording| recording.writer.as_ref()) {
+            writer.end_take(at);
+        }
+        if let Some(live) = self.lives.get(target).and_then(|live| live.running.as_ref()) {
+            live.end_take(at);
+        }
+        self.open.remove(target) && self.open.is_empty()
+    }
+
+    /// Nothing more will come: recordings end with what they have, streams with what has left. Returns how many have still to report their end.
+    pub(super) fn end_at_once(&self) -> usize {
+        let writers = self.recordings.values().filter_map(|recording| recording.writer.as_ref()).filter(|w| !w.is_ended());
+        let lives = self.lives.values().filter_map(|live| live.running.as_ref()).filter(|live| !live.is_ended());
+        writers.inspect(|writer| writer.end_at_once()).count() + lives.inspect(|live| live.end_at_once()).count()
+    }
+
+    /// Which Take of a recording runs.
+    pub(super) fn take(&self, target: &TargetId) -> TakeId {
+        self.recordings.get(target).map_or(TakeId(1), |recording| recording.take)
+    }
+
+    /// The file of a recording has this name from now on.
+    pub(super) fn names(&mut self, target: &TargetId, file: &Path) {
+        if let (Some(recording), Some(name)) = (self.recordings.get_mut(target), file.file_name()) {
+            recording.file = name.to_string_lossy().into_owned();
+        }
+    }
+
+    /// Name of the file that grows.
+    pub(super) fn file(&self, target: &TargetId) -> String {
+        self.recordings.get(target).map(|recording| recording.file.clone()).unwrap_or_default()
+    }
+
+    fn report(&self, target: &TargetId, report: RecordingReport) {
+        // On the worker's own task, which reads the channel: there is room, or it is told by the deadline of the Target.
+        let _ = self.reports.try_send((target.clone(), DeliveryReport::Recording(report)));
+    }
+
+    fn begin_recording(&mut self, target: &TargetId, take: TakeId, at: SessionTime) -> std::io::Result<()> {
+        let Some(recording) = self.recordings.get_mut(target) else { return Ok(()) };
+        recording.take = take;
+        let settings = RecordingSettings { id: target.clone(), folder: recording.folder.clone(), take, start: at };
+        let (reports, id) = (self.reports.clone(), target.clone());
+        let report = move |report| {
+            // A recording's own thread may wait for the worker's task; after the worker's end nobody listens.
+            let _ = reports.blocking_send((id.clone(), DeliveryReport::Recording(report)));
+        };
+        recording.writer = Some(RecordingTarget::start(settings, self.ring.record_from(at), report)?);
+        Ok(())
+    }
+
+    fn begin_live(&mut self, target: &TargetId, at: SessionTime) -> std::io::Result<()> {
+        let Some(live) = self.lives.get_mut(target) else { return Ok(()) };
+        let environment = match &self.environment {
+            Some(environment) => environment.clone(),
+            None => {
+                let made = LiveEnvironment::new(self.rules.policy.clone(), self.rules.ca_file.as_deref())
+                    .map_err(std::io::Error::other)?;
+                self.environment.insert(made).clone()
+            }
+        };
+        let settings = LiveSettings {
+            id: target.clone(),
+            destination: Destination::new(&live.job.address, live.job.key.clone()).map_err(std::io::Error::other)?,
+            start: at,
+            bytes_per_s: self.bytes_per_s,
+            seed: std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), target),
+        };
+        let report = reporter(target.clone(), self.reports.clone());
+        live.running = Some(LiveTarget::start(environment, settings, self.ring.clone(), self.clock, report)?);
+        Ok(())
+    }
+}
+
+/// Passes on what a live destination says, without ever holding its thread up: figures are dropped while the worker does not look, states wait.
+fn reporter(id: TargetId, reports: mpsc::Sender<(TargetId, DeliveryReport)>) -> impl FnMut(LiveReport) + Send + 'static {
+    let mut waiting = VecDeque::new();
+    move |report| {
+        let is_last = report == LiveReport::State(LiveState::Ended);
+        if matches!(report, LiveReport::State(_)) || waiting.is_empty() {
+            waiting.push_back(report);
+        }
+        while waiting.len() > STATES {
+            waiting.pop_front();
+        }
+        while let Some(next) = waiting.pop_front() {
+            let message = (id.clone(), DeliveryReport::Live(next));
+            if is_last {
+                // Nothing is sent any more, so nothing is held up.
+                let _ = reports.blocking_send(message);
+            } else if let Err(TrySendError::Full((_, DeliveryReport::Live(back)))) = reports.try_send(message) {
+                waiting.push_front(back);
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use recorder_core::live::{Reason, Step};
+
+    use super::*;
+    use crate::target::rtmp::LiveFigures;
+
+    /// A worker that stands still loses figures, and no state.
+    #[test]
+    fn states_wait_for_a_busy_worker_and_figures_do_not() {
+        let (sender, mut receiver) = mpsc::channel(1);
+        let mut report = reporter(TargetId::new("a"), sender);
+        let retrying =
+            LiveState::Retrying { attempt: 2, at: SessionTime::from_millis(5), reason: Reason::NoAnswer(Step::Connect) };
+        report(LiveReport::State(LiveState::Connecting));
+        report(LiveReport::State(LiveState::Live));
+        report(LiveReport::Figures(LiveFigures { resent: 1, ..LiveFigures::default() }));
+        report(LiveReport::State(retrying.clone()));
+        let reader = std::thread::spawn(move || {
+            let mut seen = Vec::new();
+            while let Some((_, DeliveryReport::Live(said))) = receiver.blocking_recv() {
+                seen.push(said);
+            }
+            seen
+        });
+        report(LiveReport::State(LiveState::Ended));
+        drop(report);
+        let states = [LiveState::Connecting, LiveState::Live, retrying, LiveState::Ended];
+        assert_eq!(reader.join().unwrap(), states.map(LiveReport::State));
+    }
+}
