@@ -70,10 +70,14 @@ struct World {
 
 impl World {
     fn new(capture: Box<dyn CaptureTimes>) -> Self {
+        Self::of(capture, new_sfu)
+    }
+
+    fn of(capture: Box<dyn CaptureTimes>, sfu: fn(Instant) -> Rtc) -> Self {
         let now = Instant::now();
         crate::ingest::install_crypto();
         let settings = IngestSettings::new(SessionClock::start());
-        let sfu = new_sfu(now);
+        let sfu = sfu(now);
         let receiver = Receiver::new(&settings, capture, now);
         let mut world = Self {
             now,
@@ -122,7 +126,11 @@ impl World {
 
     /// A connection with one camera and one microphone.
     fn connected(capture: Box<dyn CaptureTimes>) -> (Self, Mid, Mid) {
-        let mut world = Self::new(capture);
+        Self::new(capture).connect()
+    }
+
+    fn connect(self) -> (Self, Mid, Mid) {
+        let mut world = self;
         let (video, sound) = world.negotiate(
             |changes| {
                 let media = |c: &mut SdpApi<'_>, kind| c.add_media(kind, Direction::SendRecv, None, None, None);
@@ -321,53 +329,6 @@ fn stream_numbers_go_on_after_a_restart() {
 }
 
 #[test]
-fn a_lost_opus_packet_is_asked_for_and_used() {
-    let (mut world, _, sound) = World::connected(Box::new(ArrivalIsCapture));
-    let kept = Arc::new(Mutex::new(None::<Vec<u8>>));
-    let lost = kept.clone();
-    world.loses = Box::new(move |datagram| {
-        let mut lost = lost.lock().unwrap();
-        let loses = lost.is_none() && is_rtp(datagram, 111, Some(110));
-        if loses {
-            *lost = Some(datagram.to_vec());
-        }
-        loses
-    });
-    for n in 0..30 {
-        world.send(sound, 111, 100 + n, 960 * n as u32, &[n as u8; 30]);
-        world.run(Duration::from_millis(20));
-        if world.nacked > 0 {
-            // LiveKit sends it again on the same SSRC.
-            world.to_receiver.extend(kept.lock().unwrap().as_mut().map(std::mem::take).filter(|d| !d.is_empty()));
-        }
-    }
-    assert!(world.nacked > 0, "the packet was asked for");
-    let heard: Vec<_> = world.seen(&microphone("a")).iter().map(|f| f.data[0]).collect();
-    assert_eq!(heard, (0..30).collect::<Vec<u8>>());
-}
-
-#[test]
-fn an_unrepaired_hole_in_a_picture_stream_asks_for_a_keyframe_once_a_second() {
-    let (mut world, video, _) = World::connected(Box::new(ArrivalIsCapture));
-    world.loses = Box::new(|datagram| is_rtp(datagram, 97, None) || is_rtp(datagram, 96, Some(104)));
-    world.send_video(video, 100..103, Vp8::Key(640));
-    assert_eq!(world.keyframe_requests.len(), 0);
-    world.send_video(video, 103..200, Vp8::Inter);
-    let frames = world.seen(&camera("a"));
-    let hole = frames.iter().position(|f| !f.contiguous).expect("the hole is flagged");
-    assert_eq!(frames[hole].rtp_time, frames[0].rtp_time + 5 * 3000);
-    assert!(world.keyframe_requests.len() >= 2, "repeated until a keyframe comes: {:?}", world.keyframe_requests);
-    assert!(
-        world.keyframe_requests.windows(2).all(|w| w[1] - w[0] >= Duration::from_millis(990)),
-        "{:?}",
-        world.keyframe_requests
-    );
-    let before = world.keyframe_requests.len();
-    world.send_video(video, 200..260, Vp8::Key(640));
-    assert!(world.keyframe_requests.len() <= before + 1, "no more after the keyframe");
-}
-
-#[test]
 fn a_decoders_wish_is_sent_at_once_and_throttled() {
     let (mut world, video, _) = World::connected(Box::new(ArrivalIsCapture));
     world.send_video(video, 100..103, Vp8::Key(640));
@@ -501,3 +462,6 @@ fn garbage_packets_do_no_harm() {
     world.send_video(video, 110..120, Vp8::Key(640));
     assert_eq!(world.seen(&camera("a")).len(), before + 10, "reception goes on");
 }
+
+#[path = "receiver_repair_tests.rs"]
+mod repair;

@@ -12,6 +12,7 @@ mod world;
 
 use std::path::PathBuf;
 
+use floor::Pace;
 use recorder_core::ids::{ParticipantId, TrackId, TrackKind};
 use recorder_core::layout::Layout;
 use recorder_core::scene::{CanvasSize, Scene};
@@ -121,9 +122,11 @@ fn measure(server: &LiveKit, people: usize, height: u32, wish: &Wish) -> Row {
     let folder = tempfile::tempdir().expect("folder");
     let mut case = Case::new(people, canvas, layers.iter().map(|layer| layer.size_px().1).collect());
     for _ in 0..wish.repetitions {
-        case.decode.push(floor::decode(&loops));
+        case.decode.push(floor::decode(&loops, Pace::Rushed));
         let ours = room::record(server, (canvas.width_px, canvas.height_px), &tiles, wish.seconds, folder.path());
-        let (pictures, sound) = floor::encode(&ours.film, canvas, kbps, folder.path());
+        let (pictures, sound) = floor::encode(&ours.film, canvas, kbps, folder.path(), Pace::Rushed);
+        let (pictures_in_time, sound_in_time) = floor::encode(&ours.film, canvas, kbps, folder.path(), Pace::InTime);
+        case.in_time.push(floor::decode(&loops, Pace::InTime) + pictures_in_time + sound_in_time);
         case.pictures.push(pictures);
         case.sound.push(sound);
         case.ours.push(ours);

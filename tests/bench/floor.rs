@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
@@ -20,22 +21,45 @@ pub(crate) const CHILD: &str = "--one-floor";
 /// Seconds of the finished film that are encoded again.
 pub(crate) const ENCODED_S: u32 = 5;
 
+/// How the work comes.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Pace {
+    /// As fast as it is done.
+    Rushed,
+    /// Each picture when it is due, as in a meeting.
+    InTime,
+}
+
+impl Pace {
+    fn argument(self) -> String {
+        match self {
+            Self::Rushed => "rushed".into(),
+            Self::InTime => "in-time".into(),
+        }
+    }
+
+    fn of(argument: &str) -> Self {
+        if argument == "in-time" { Self::InTime } else { Self::Rushed }
+    }
+}
+
 /// Cores that the bare decoder needs for these loops, each decoded once.
-pub(crate) fn decode(loops: &[PathBuf]) -> f64 {
-    let mut arguments = vec!["decode".to_owned()];
+pub(crate) fn decode(loops: &[PathBuf], pace: Pace) -> f64 {
+    let mut arguments = vec!["decode".to_owned(), pace.argument()];
     arguments.extend(loops.iter().map(|path| path.to_string_lossy().into_owned()));
     child(&arguments) / f64::from(card::LOOP_SECONDS)
 }
 
 /// Cores that the picture encoder needs for the pictures of the film, and the sound encoder for its sound.
-pub(crate) fn encode(film: &Path, canvas: CanvasSize, kbps: u32, folder: &Path) -> (f64, f64) {
+pub(crate) fn encode(film: &Path, canvas: CanvasSize, kbps: u32, folder: &Path, pace: Pace) -> (f64, f64) {
     let (pictures, sound) = (folder.join("pictures.yuv"), folder.join("sound.f32"));
     raw(film, &["-map", "0:v:0", "-f", "rawvideo", "-pix_fmt", "yuv420p"], &pictures);
     raw(film, &["-map", "0:a:0", "-ac", "2", "-ar", "48000", "-f", "f32le"], &sound);
     let text = |value: u32| value.to_string();
     let path = |path: &Path| path.to_string_lossy().into_owned();
-    let pictures_s = child(&["pictures".into(), path(&pictures), text(canvas.width_px), text(canvas.height_px), text(kbps)]);
-    let sound_s = child(&["sound".into(), path(&sound)]);
+    let pictures_s =
+        child(&["pictures".into(), pace.argument(), path(&pictures), text(canvas.width_px), text(canvas.height_px), text(kbps)]);
+    let sound_s = child(&["sound".into(), pace.argument(), path(&sound)]);
     (pictures_s / f64::from(ENCODED_S), sound_s / f64::from(ENCODED_S))
 }
 
@@ -63,29 +87,44 @@ fn child(arguments: &[String]) -> f64 {
 pub(crate) fn be_child(arguments: &[String]) -> f64 {
     gst::init().expect("GStreamer");
     let number = |index: usize| arguments[index].parse::<u32>().expect("a number");
+    let pace = Pace::of(&arguments[1]);
     match arguments[0].as_str() {
-        "decode" => decode_all(&arguments[1..]),
+        "decode" => decode_all(&arguments[2..], pace),
         "pictures" => {
-            let canvas = CanvasSize { width_px: number(2), height_px: number(3) };
-            encode_pictures(&arguments[1], canvas, number(4))
+            let canvas = CanvasSize { width_px: number(3), height_px: number(4) };
+            encode_pictures(&arguments[2], canvas, number(5), pace)
         }
-        "sound" => encode_sound(&arguments[1]),
+        "sound" => encode_sound(&arguments[2], pace),
         other => panic!("no floor is called {other}"),
     }
 }
 
-fn decode_all(loops: &[String]) -> f64 {
+/// Waits until something is due.
+fn wait(begin: Instant, due: Duration, pace: Pace) {
+    if pace == Pace::InTime {
+        std::thread::sleep((begin + due).saturating_duration_since(Instant::now()));
+    }
+}
+
+fn decode_all(loops: &[String], pace: Pace) -> f64 {
+    let sync = pace == Pace::InTime;
     let graphs: Vec<gst::Element> = loops
         .iter()
         .map(|path| {
-            let graph =
-                gst::parse::launch("filesrc name=file ! ivfparse ! vp8dec threads=1 ! fakesink sync=false").expect("graph");
+            let graph = gst::parse::launch(&format!("filesrc name=file ! ivfparse ! vp8dec threads=1 ! fakesink sync={sync}"))
+                .expect("graph");
             let file = graph.downcast_ref::<gst::Bin>().and_then(|bin| bin.by_name("file")).expect("file");
             file.set_property("location", path);
             graph
         })
         .collect();
     let before = own_s();
+    if sync {
+        // All at once, as in a meeting.
+        for graph in &graphs {
+            graph.set_state(gst::State::Playing).expect("it decodes");
+        }
+    }
     for graph in graphs {
         graph.set_state(gst::State::Playing).expect("it decodes");
         let end = graph.bus().expect("bus").timed_pop_filtered(None, &[gst::MessageType::Eos, gst::MessageType::Error]);
@@ -95,7 +134,7 @@ fn decode_all(loops: &[String]) -> f64 {
     own_s() - before
 }
 
-fn encode_pictures(path: &str, canvas: CanvasSize, kbps: u32) -> f64 {
+fn encode_pictures(path: &str, canvas: CanvasSize, kbps: u32, pace: Pace) -> f64 {
     let bytes = std::fs::read(path).expect("pictures");
     let length = (canvas.width_px * canvas.height_px * 3 / 2) as usize;
     let pictures: Vec<Arc<[u8]>> = bytes.chunks_exact(length).map(Arc::from).collect();
@@ -109,7 +148,9 @@ fn encode_pictures(path: &str, canvas: CanvasSize, kbps: u32) -> f64 {
         }
     })
     .expect("encoder");
+    let begin = Instant::now();
     for (number, picture) in (0_u64..).zip(&pictures) {
+        wait(begin, Duration::from_nanos(number * 1_000_000_000 / u64::from(card::FPS)), pace);
         encoder.push(picture, number * 1_000_000_000 / u64::from(card::FPS)).expect("taken");
     }
     encoder.finish();
@@ -117,7 +158,7 @@ fn encode_pictures(path: &str, canvas: CanvasSize, kbps: u32) -> f64 {
     own_s() - before
 }
 
-fn encode_sound(path: &str) -> f64 {
+fn encode_sound(path: &str, pace: Pace) -> f64 {
     let bytes = std::fs::read(path).expect("sound");
     let samples: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|sample| f32::from_le_bytes(*sample)).collect();
     let (done, end) = channel();
@@ -128,7 +169,9 @@ fn encode_sound(path: &str) -> f64 {
         }
     })
     .expect("encoder");
+    let begin = Instant::now();
     for (number, block) in (0_u64..).zip(samples.chunks_exact(2048)) {
+        wait(begin, Duration::from_nanos(number * 1024 * 1_000_000_000 / 48_000), pace);
         encoder.push(block, number * 1024, 2).expect("taken");
     }
     encoder.finish();
