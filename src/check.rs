@@ -47,7 +47,7 @@ fn elements() -> Finding {
     for template in &templates {
         match template.missing() {
             Ok(names) => missing.extend(names),
-            Err(error) => return Finding::new("GStreamer", Err(format!("{error}: install libgstreamer1.0-0"))),
+            Err(error) => return Finding::new("GStreamer", Err(format!("{error}: install {}", graph::PACKAGE))),
         }
     }
     missing.sort_unstable();
@@ -56,21 +56,10 @@ fn elements() -> Finding {
         Ok(format!("all elements of {} graphs are there", templates.len()))
     } else {
         let each: Vec<String> =
-            missing.iter().map(|element| format!("{element} is missing: install {}", package_of(element))).collect();
+            missing.iter().map(|element| format!("{element} is missing: install {}", graph::package_of(element))).collect();
         Err(each.join("; "))
     };
     Finding::new("GStreamer", result)
-}
-
-/// The Debian package that holds an element.
-fn package_of(element: &str) -> &'static str {
-    match element {
-        "x264enc" => "gstreamer1.0-plugins-ugly",
-        "vp8dec" | "vp9dec" | "vp8enc" | "qtdemux" => "gstreamer1.0-plugins-good",
-        "h264parse" => "gstreamer1.0-plugins-bad",
-        _ if element.starts_with("av") => "gstreamer1.0-libav",
-        _ => "gstreamer1.0-plugins-base",
-    }
 }
 
 fn pictures(rendition: &Rendition) -> Finding {
@@ -79,7 +68,7 @@ fn pictures(rendition: &Rendition) -> Finding {
 }
 
 fn encode_pictures(rendition: &Rendition) -> Result<String, String> {
-    let say = |error: GraphError| format!("{error}: install gstreamer1.0-plugins-ugly, or choose another size");
+    let say = |error: GraphError| format!("{error}: install {}, or choose another size", graph::package_of("x264enc"));
     let canvas = CanvasSize::new(rendition.width_px, rendition.height_px).map_err(|error| error.to_string())?;
     let settings = VideoSettings { canvas, fps: rendition.fps, kbps: rendition.video_kbps, gop_seconds: 2 };
     let (packets, made) = channel();
@@ -140,7 +129,7 @@ fn moving(canvas: CanvasSize, number: u64) -> Arc<[u8]> {
 
 fn sound(rendition: &Rendition) -> Finding {
     let encode = || -> Result<String, String> {
-        let say = |error: GraphError| format!("{error}: install gstreamer1.0-libav");
+        let say = |error: GraphError| format!("{error}: install {}", graph::package_of("avenc_aac"));
         let (packets, made) = channel();
         let encoder = SoundEncoder::start(2, rendition.sound_kbps, move |packet| _ = packets.send(packet)).map_err(say)?;
         let block = vec![0.0; 960 * 2];

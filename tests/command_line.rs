@@ -64,7 +64,26 @@ fn bad_input_has_an_exact_sentence_and_exit_code() {
             "--livekit: an address must not contain a password, a token or anything after a question mark",
         ),
         (vec!["record", "--to", "folder.mp4"], "--to folder.mp4 is a folder; give the name of the file to make"),
-        (vec!["record", "--to", "a.mkv"], "--to a.mkv must end in .mp4"),
+        (
+            vec!["record", "--to", "a.mkv"],
+            "--to a.mkv is neither a file that ends in .mp4, nor s3://bucket/key.mp4, nor rtmp://host/app, nor a live destination of \
+             the configuration (none is configured)",
+        ),
+        (vec!["record", "--to", "./a.mkv"], "--to ./a.mkv must end in .mp4"),
+        (
+            vec!["record", "--to", "rtmp://h/app/canary", "--key-file", "token"],
+            "a stream key is not taken as an argument, because other users of this machine can read it there; give the address as \
+             rtmp://HOST/APP, and the key with --key-file FILE. An application with a slash in its name is configured as a destination",
+        ),
+        (
+            vec!["record", "--to", "a.mp4", "--key", "canary"],
+            "a stream key is not taken as an argument, because other users of this machine can read it there; put it into a file and \
+             give --key-file FILE, or - for standard input",
+        ),
+        (
+            vec!["record", "--to", "s3://team/a.mp4"],
+            "s3:// needs an access key: write storage.access_key into the configuration, or set ROOMCAST_STORAGE__ACCESS_KEY",
+        ),
         (
             vec!["worker", "--link", "0"],
             "file descriptor 0 is not the private socket: a worker is started by the supervisor, not by hand",

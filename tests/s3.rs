@@ -39,7 +39,7 @@ fn a_recording_is_in_the_storage_seconds_after_its_end() {
     assert_eq!(server.uploads(), ["team/standup.mp4"]);
     let stop = Instant::now();
     take.end();
-    let finished = finalise(&SystemDisk, &session.folder).expect("finalised");
+    let finished = finalise(&SystemDisk, &session.folder).expect("finalised").files;
     session.uploads().finalised();
     let uploads = session.until_over(Duration::from_secs(10));
     println!("64 MiB: {:?} from the stop to the confirmed object", stop.elapsed());
@@ -80,7 +80,7 @@ fn each_file_of_a_recording_is_an_object() {
         session.record(&mut take, 20 * MIB);
         take.end();
     }
-    let finished = finalise(&SystemDisk, &session.folder).expect("finalised");
+    let finished = finalise(&SystemDisk, &session.folder).expect("finalised").files;
     session.uploads().finalised();
     session.until_over(Duration::from_secs(20));
     assert_eq!(server.keys(), ["team/standup-part2.mp4", "team/standup.mp4"]);

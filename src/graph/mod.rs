@@ -21,3 +21,17 @@ pub use template::{Graph, GraphError, GraphFault, Template, check_all};
 pub fn templates() -> Vec<Template> {
     decoder::TEMPLATES.into_iter().chain(encoder::TEMPLATES).collect()
 }
+
+/// The Debian package of GStreamer itself.
+pub const PACKAGE: &str = "libgstreamer1.0-0";
+
+/// The Debian package that holds an element.
+pub fn package_of(element: &str) -> &'static str {
+    match element {
+        "x264enc" => "gstreamer1.0-plugins-ugly",
+        "vp8dec" | "vp9dec" | "vp8enc" | "qtdemux" => "gstreamer1.0-plugins-good",
+        "h264parse" => "gstreamer1.0-plugins-bad",
+        _ if element.starts_with("av") => "gstreamer1.0-libav",
+        _ => "gstreamer1.0-plugins-base",
+    }
+}

@@ -65,11 +65,17 @@ impl<W: Write + Send> Progress<W> {
                 let is_news =
                     self.uploads_shown.as_ref().is_none_or(|(at, shown)| *shown != lines && at.elapsed() >= PLAIN_EVERY);
                 if is_news {
-                    lines.iter().for_each(|line| _ = writeln!(self.out, "{line}"));
+                    self.write(&lines);
                     self.uploads_shown = Some((Instant::now(), lines));
                 }
             }
         }
+    }
+
+    /// Whole lines, at once: the worker writes its log to the same file.
+    fn write(&mut self, lines: &[String]) {
+        let text: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+        let _ = self.out.write_all(text.as_bytes());
     }
 
     /// Back to where the drawn lines begin.
@@ -101,20 +107,20 @@ impl<W: Write + Send> View for Progress<W> {
             Screen::Terminal => self.draw(&lines),
             Screen::Plain => {
                 self.next_plain = snapshot.elapsed + PLAIN_EVERY;
-                lines.iter().for_each(|line| _ = writeln!(self.out, "{line}"));
+                self.write(&lines);
             }
         }
     }
 
     fn tell(&mut self, fault: &Fault) {
         self.end();
-        let _ = writeln!(self.out, "{}", fault.sentence);
+        self.write(std::slice::from_ref(&fault.sentence));
     }
 
     fn live(&mut self, id: &TargetId, state: &LiveState) {
         // On a terminal its own line shows it.
         if self.screen == Screen::Plain && !matches!(state, LiveState::Behind { .. }) {
-            let _ = writeln!(self.out, "{id}: {}", live_words(Some(state)));
+            self.write(&[format!("{id}: {}", live_words(Some(state)))]);
         }
     }
 }

@@ -448,6 +448,7 @@ impl View for Sleepy {
     fn progress(&mut self, _: &Snapshot) {
         std::thread::sleep(std::mem::take(&mut self.0));
     }
+    fn live(&mut self, _: &TargetId, _: &LiveState) {}
     fn tell(&mut self, fault: &Fault) {
         panic!("{fault}");
     }
@@ -468,7 +469,7 @@ async fn a_supervisor_that_stood_still_does_not_blame_its_worker() {
     let mut fakes = Fakes { script: Arc::new(script), jobs: Arc::clone(&jobs), tasks: Vec::new() };
     let patience = Patience { silence: Duration::from_millis(150), ..PATIENT };
     let mut view = Sleepy(Duration::from_millis(200));
-    let outcome = run(order(), &mut fakes, no_stops(), &mut view, fast_clock(1), patience).await;
+    let outcome = run(order(), &mut fakes, &mut no_stops(), &mut view, fast_clock(1), patience).await;
     assert_eq!((outcome.workers, outcome.fault), (1, None));
 }
 

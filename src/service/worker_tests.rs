@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use recorder_core::ids::SessionId;
+use recorder_core::ids::{SessionId, TakeId};
 use tokio::io::BufReader;
 use tokio::net::UnixListener;
 

@@ -252,10 +252,11 @@ fn same_content(file: &dyn DiskFile, disk: &dyn Disk, other: &Path) -> io::Resul
     }
 }
 
-/// An empty spool folder.
+/// A spool folder with nothing to end in it: empty, or with uploads only.
 pub(super) fn is_left_over(folder: &Path) -> bool {
     let named = folder.file_name().is_some_and(|name| name.to_string_lossy().ends_with(FOLDER_ENDING));
-    named && fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
+    let is_upload = |entry: io::Result<fs::DirEntry>| entry.is_ok_and(|entry| entry.file_name() == outbox::UPLOADS);
+    named && fs::read_dir(folder).is_ok_and(|mut entries| entries.all(is_upload))
 }
 
 fn is_len(path: &Path, len: u64) -> bool {

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::StorageError;
 use super::disk::Disk;
+use super::finalise::is_left_over;
 use super::outbox::{Fortune, Outgoing, UPLOADS, fortune, outgoing, unix_now};
 use super::spool::{FOLDER_ENDING, NOTES, Spool, part_name};
 
@@ -159,7 +160,8 @@ fn sweep_folder(disk: &dyn Disk, folder: &Path, kept: &[Kept]) -> Result<Vec<Pat
     let all = outgoing(folder)?;
     let mut deleted = Vec::new();
     // While one part is kept all journals are: they are found by counting.
-    let whole = kept.iter().all(|kept| kept.verdict == Verdict::Expired) && !kept.is_empty();
+    // With nothing at all in it, the folder is what an interrupted deletion left.
+    let whole = kept.iter().all(|kept| kept.verdict == Verdict::Expired) && (!kept.is_empty() || is_left_over(folder));
     for expired in kept.iter().filter(|kept| kept.verdict == Verdict::Expired) {
         if expired.file.exists() {
             remove(&expired.file)?;
@@ -169,7 +171,9 @@ fn sweep_folder(disk: &dyn Disk, folder: &Path, kept: &[Kept]) -> Result<Vec<Pat
     if !whole || folder.join(NOTES).exists() {
         return Ok(deleted);
     }
-    disk.sync_folder(&uploads).map_err(|source| StorageError::folder(&uploads, "written", source))?;
+    if uploads.is_dir() {
+        disk.sync_folder(&uploads).map_err(|source| StorageError::folder(&uploads, "written", source))?;
+    }
     for out in all.iter().rev() {
         remove(&out.journal_file)?;
     }

@@ -128,6 +128,8 @@ struct Running {
     storage: String,
     bucket: String,
     uploading: Uploading,
+    /// What it says; what was looked at counts as seen.
+    status: watch::Receiver<Status>,
 }
 
 impl Task {
@@ -145,7 +147,7 @@ impl Task {
                 running.uploading.grown(state.written.get(&running.file).copied().unwrap_or(0));
             }
             let over = told_ends && self.running.iter().all(|running| running.is_over());
-            let each = self.running.iter().map(Running::stands).collect();
+            let each = self.running.iter_mut().map(Running::stands).collect();
             self.tell.send_if_modified(|told| {
                 let now = Uploads { each, fault: self.fault.clone(), over };
                 let differs = *told != now;
@@ -155,13 +157,8 @@ impl Task {
             if over {
                 return;
             }
-            let mut statuses: Vec<_> = self.running.iter().map(|running| running.uploading.status()).collect();
-            let mut changes: FuturesUnordered<_> = statuses
-                .iter_mut()
-                .zip(&self.running)
-                .filter(|(_, running)| !running.is_over())
-                .map(|(status, _)| status.changed())
-                .collect();
+            let open = self.running.iter_mut().filter(|running| !running.is_over());
+            let mut changes: FuturesUnordered<_> = open.map(|running| running.status.changed()).collect();
             tokio::select! {
                 changed = spool.changed() => if changed.is_err() { return },
                 Some(_) = changes.next() => {}
@@ -185,7 +182,8 @@ impl Task {
                 (None, Some(store)) => {
                     let bucket = outgoing.journal.bucket.clone();
                     let uploading = Uploading::start(store.clone(), self.disk.clone(), outgoing);
-                    self.running.push(Running { file, storage, bucket, uploading });
+                    let status = uploading.status();
+                    self.running.push(Running { file, storage, bucket, uploading, status });
                     self.running.len() - 1
                 }
                 (None, None) => {
@@ -206,8 +204,8 @@ impl Task {
 }
 
 impl Running {
-    fn stands(&self) -> UploadOf {
-        let status = self.uploading.status().borrow().clone();
+    fn stands(&mut self) -> UploadOf {
+        let status = self.status.borrow_and_update().clone();
         UploadOf { file: self.file.clone(), storage: self.storage.clone(), bucket: self.bucket.clone(), status }
     }
 

@@ -154,10 +154,8 @@ async fn accept(
                 if changed.is_err() {
                     return;
                 }
-                listener = match *wanted.borrow_and_update() {
-                    false => None,
-                    true => Some(listen(address).await),
-                };
+                let is_wanted = *wanted.borrow_and_update();
+                listener = if is_wanted { Some(listen(address).await) } else { None };
                 opened.send_replace(listener.is_some());
             }
         }

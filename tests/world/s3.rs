@@ -153,7 +153,7 @@ impl S3Server {
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .region(Region::new("us-east-1"))
-            .credentials_provider(Credentials::from_keys(ACCESS_KEY, SECRET_KEY, None))
+            .credentials_provider(Credentials::new(ACCESS_KEY, SECRET_KEY, None, None, "test"))
             .endpoint_url(self.url())
             .force_path_style(true)
             .http_client(plain_client(self.certificate.as_deref()));

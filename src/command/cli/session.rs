@@ -300,7 +300,11 @@ fn conclude(
         Err(error) => return Err(keep(&error.to_fault().sentence)),
     };
     let rehearsed = files.first().filter(|_| inspection == Inspect::Sync);
-    let sync = rehearsed.and_then(|file| measured_sync(&file.file, config_file));
+    let sync = rehearsed.and_then(|file| {
+        let (file, config_file) = (file.file.clone(), config_file.map(Path::to_owned));
+        let measuring = async { tokio::task::spawn_blocking(move || measured_sync(&file, config_file.as_deref())).await };
+        listening.runtime.block_on(measuring).ok().flatten()
+    });
     let named: Vec<_> = files.iter().map(|file| (file.file.as_path(), file.bytes)).collect();
     let _ = std::io::stdout().write_all(table(&named, outcome, sync).as_bytes());
     // What a person must know comes first; the last of it ends the program.
