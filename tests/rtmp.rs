@@ -428,7 +428,9 @@ fn many_destinations_at_once_each_with_its_own_fate() {
         let files = mediamtx.recordings(path);
         assert!(!files.is_empty(), "{path}\n{}", mediamtx.log());
         let pictures: Vec<usize> = files.iter().map(|file| decode(file)).collect();
-        assert!(pictures.iter().sum::<usize>() > 30 * 30, "{path}: {pictures:?}\n{}", mediamtx.log());
+        // It listens for three seconds before it begins to record, at the next keyframe.
+        assert!(pictures.iter().sum::<usize>() > 30 * 28, "{path}: {pictures:?}\n{}", mediamtx.log());
+        files.iter().for_each(|file| has_no_gap(file));
     }
 
     // What it cost, and what was said.
@@ -438,6 +440,22 @@ fn many_destinations_at_once_each_with_its_own_fate() {
     assert!(logged.contains("live destination"), "the log was listened to");
     let told = format!("{:?}", all.iter().map(|watched| watched.reports.lock().unwrap().clone()).collect::<Vec<_>>());
     assert!(!logged.contains("canary") && !told.contains("canary"));
+}
+
+/// Each picture follows the one before it by a thirtieth of a second.
+fn has_no_gap(file: &Path) {
+    let output = std::process::Command::new("ffprobe")
+        .args(["-v", "error", "-select_streams", "v:0", "-show_entries", "packet=pts_time", "-of", "csv=p=0"])
+        .arg(file)
+        .output()
+        .unwrap();
+    let times: Vec<f64> =
+        String::from_utf8(output.stdout).unwrap().lines().map(|line| line.trim_matches(',').parse().unwrap()).collect();
+    assert!(times.len() > 30);
+    for pair in times.windows(2) {
+        // RTMP counts whole milliseconds.
+        assert!((pair[1] - pair[0] - 1.0 / 30.0).abs() < 0.0015, "{}: {:.4} s after {:.4} s", file.display(), pair[1], pair[0]);
+    }
 }
 
 impl Clip {

@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use recorder_core::ids::TrackId;
 use str0m::change::{SdpAnswer, SdpPendingOffer};
@@ -80,6 +80,9 @@ pub struct Sender {
     keyframes_wanted: VecDeque<TrackId>,
 }
 
+/// Until the first answer a connectivity check is repeated this soon.
+const FIRST_STUN_RETRY: Duration = Duration::from_millis(50);
+
 impl Sender {
     /// A new peer connection that is reached at `local`.
     ///
@@ -88,7 +91,8 @@ impl Sender {
     pub fn new(local: SocketAddr, now: Instant) -> Result<Self, SendError> {
         let mut extensions = ExtensionMap::empty();
         extensions.set(3, Extension::TransportSequenceNumber);
-        let config = RtcConfig::new().set_crypto_provider(Arc::new(str0m::crypto::from_feature_flags()));
+        let mut config = RtcConfig::new().set_crypto_provider(Arc::new(str0m::crypto::from_feature_flags()));
+        config.set_initial_stun_rto(FIRST_STUN_RETRY);
         let mut rtc = config.clear_codecs().enable_opus(true, false).enable_vp8(true).set_extension_map(extensions).build(now);
         rtc.add_local_candidate(Candidate::host(local, "udp")?);
         Ok(Self { rtc, local, slots: Vec::new(), pending: None, keyframes_wanted: VecDeque::new() })
@@ -181,7 +185,8 @@ impl Sender {
     /// # Errors
     /// The peer connection failed.
     pub fn send(&mut self, track: &TrackId, captured: Instant, rtp_time: u64, data: &Arc<[u8]>) -> Result<(), SendError> {
-        if !self.carries(track) {
+        // What a camera takes while nobody is connected is not sent later either.
+        if !self.rtc.is_connected() || !self.carries(track) {
             return Ok(());
         }
         let Some((mid, video)) = self.slot(track).map(|slot| (slot.mid, slot.video)) else { return Ok(()) };
@@ -229,6 +234,11 @@ impl Sender {
                 Output::Event(Event::KeyframeRequest(request)) => {
                     let track = self.slots.iter().find(|slot| slot.mid == request.mid).and_then(|slot| slot.track.clone());
                     self.keyframes_wanted.extend(track);
+                }
+                // What was taken before was not sent, so each picture needs another beginning.
+                Output::Event(Event::Connected) => {
+                    let cameras = self.slots.iter().filter(|slot| slot.video).filter_map(|slot| slot.track.clone());
+                    self.keyframes_wanted.extend(cameras);
                 }
                 Output::Event(_) => {}
             }

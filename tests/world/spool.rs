@@ -80,12 +80,18 @@ impl Take {
         Self { target, packets, reports, pictures: 0, picture_len, dice: u64::from(number), file: PathBuf::new(), bytes: 0 }
     }
 
-    /// Until the disk has confirmed so many bytes.
+    /// Until the disk has confirmed so many bytes. Never runs far ahead of the disk, or the file would be larger than was asked for.
     pub fn grow_to(&mut self, bytes: u64) {
         while self.bytes < bytes {
-            let packet = self.picture();
-            self.packets.send(Next::Packet(packet)).expect("the Take runs");
-            while let Ok(report) = self.reports.try_recv() {
+            // Of one fragment, and one picture that ends it.
+            for _ in 0..FPS / 2 + 1 {
+                let packet = self.picture();
+                self.packets.send(Next::Packet(packet)).expect("the Take runs");
+            }
+            let limit = Duration::from_secs(10);
+            let before = self.bytes;
+            while self.bytes == before {
+                let report = self.reports.recv_timeout(limit).expect("the disk confirms");
                 self.note(report);
             }
         }

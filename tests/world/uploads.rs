@@ -74,7 +74,7 @@ impl Session {
 
     /// A recording of this length, ended, with uploads that run.
     pub fn recorded(&self, bytes: u64) {
-        let mut take = Take::begin(&self.folder, 1, headers(360), PICTURE.min(bytes as usize / 4));
+        let mut take = Take::begin(&self.folder, 1, headers(360), PICTURE.min(bytes as usize / 64));
         self.record(&mut take, bytes);
         take.end();
         finalise(&SystemDisk, &self.folder).expect("finalised");
