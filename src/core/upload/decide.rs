@@ -132,7 +132,7 @@ impl Upload {
                 let pause = self.pace.pause(&trouble, job.attempts + 1);
                 job.failed(trouble, pause, now);
                 // A storage that refuses a part early may break the connection before its reason is read: it is asked without data.
-                if job.attempts % ASK_AFTER == 0 && self.phase == Phase::Sending {
+                if job.attempts.is_multiple_of(ASK_AFTER) && self.phase == Phase::Sending {
                     self.turn_to(Phase::ListingParts, now);
                 }
             }

@@ -30,9 +30,15 @@ pub(super) struct Stored {
     pub(super) content: Vec<(Piece, bool)>,
 }
 
+/// Key and identity of an unfinished upload, and its parts: each with whether the file was ended when it was read.
+pub(super) type Unfinished = (String, String, BTreeMap<u32, (Piece, bool, SentPart)>);
+
+/// Told what happens to a request; the number is how many came before.
+pub(super) type Fates = Box<dyn FnMut(u32, &Request) -> Fate>;
+
 #[derive(Default)]
 pub(super) struct FakeStorage {
-    pub(super) uploads: BTreeMap<String, (String, String, BTreeMap<u32, (Piece, bool, SentPart)>)>,
+    pub(super) uploads: BTreeMap<String, Unfinished>,
     pub(super) objects: BTreeMap<String, Stored>,
     pub(super) refuses: Option<Refusal>,
     /// Only these kinds of requests are refused; empty: all.
@@ -150,8 +156,7 @@ pub(super) struct World {
     pub(super) actions_left: Option<u32>,
     pub(super) actions_done: u32,
     pub(super) crashes: u32,
-    /// Told what happens to a request; the number is how many came before.
-    pub(super) fate: Box<dyn FnMut(u32, &Request) -> Fate>,
+    pub(super) fate: Fates,
     requests: u32,
     /// Steps since time went on.
     idle: u32,

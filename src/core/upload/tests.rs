@@ -1,4 +1,4 @@
-use super::fake_storage::{FakeStorage, Fate, Stored, World, kind};
+use super::fake_storage::{FakeStorage, Fate, Fates, Stored, World, kind};
 use super::*;
 use crate::fault::Blame;
 
@@ -29,7 +29,7 @@ fn dice(seed: u64) -> impl FnMut() -> u64 {
 }
 
 /// Three of ten fail, in every way.
-fn bad_days(seed: u64) -> Box<dyn FnMut(u32, &Request) -> Fate> {
+fn bad_days(seed: u64) -> Fates {
     let mut roll = dice(seed);
     Box::new(move |_, _| match roll() % 40 {
         0..=2 => Fate::AnswerLost,
@@ -131,7 +131,7 @@ fn killed_again_and_again_on_a_bad_day() {
         let mut roll = dice(seed);
         let mut world = World::new();
         world.fate = bad_days(seed);
-        let len = if roll() % 4 == 0 { 10 * MIB } else { 30 * MIB };
+        let len = if roll().is_multiple_of(4) { 10 * MIB } else { 30 * MIB };
         meeting_with_crashes(&mut world, len, &mut roll);
         for _ in 0..roll() % 4 {
             world.actions_left = Some((roll() % 12) as u32);
@@ -145,7 +145,7 @@ fn killed_again_and_again_on_a_bad_day() {
 
 fn meeting_with_crashes(world: &mut World, bytes: u64, roll: &mut dyn FnMut() -> u64) {
     for step in 1..=4 {
-        if roll() % 2 == 0 {
+        if roll().is_multiple_of(2) {
             world.actions_left = Some((roll() % 10) as u32);
         }
         world.grow_to(bytes * step / 5);
