@@ -190,11 +190,13 @@ pub struct Log {
     pub filter: String,
     /// `text` for people, `json` for machines: one object a line.
     pub format: LogFormat,
+    /// Whether a crash may leave a core dump. It holds stream keys and tokens.
+    pub core_dumps: bool,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { filter: "info".into(), format: LogFormat::Text }
+        Self { filter: "info".into(), format: LogFormat::Text, core_dumps: false }
     }
 }
 

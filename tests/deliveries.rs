@@ -105,6 +105,15 @@ fn a_meeting_goes_to_a_file_a_storage_and_ten_channels_at_once() {
     let listed = product.argument_lists();
     assert!(secrets.iter().all(|secret| !listed.contains(secret)), "{listed}");
     let worker = worker_of(product.pid()).expect("a worker");
+    for pid in [product.pid(), worker] {
+        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+        let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
+        assert_eq!(
+            core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(),
+            ["1", "1"],
+            "a crash leaves no dump with keys in it"
+        );
+    }
     until(Duration::from_secs(60), "20 s of programme", || product.log().contains("00:00:2").then_some(()));
     let cpu = cpu_seconds(worker, "live");
     let outcome = product.finish(Duration::from_secs(60));

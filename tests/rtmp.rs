@@ -231,6 +231,7 @@ fn many_destinations_at_once_each_with_its_own_fate() {
         ("rejects stream", Manner::RejectsStream),
         ("stalls", Manner::Stalls),
         ("cuts", Manner::CutsAfter(2 * SECOND)),
+        ("vanishes", Manner::Vanishes(6 * SECOND)),
         ("slow", Manner::Slow(62_500)),
         ("garbage", Manner::Garbage),
         ("fussy", Manner::Fussy),
@@ -287,6 +288,7 @@ fn many_destinations_at_once_each_with_its_own_fate() {
         start("rejects stream", &stand_ins["rejects stream"].address(), "canary-key"),
         start("stalls", &stand_ins["stalls"].address(), "canary"),
         start("cuts", &stand_ins["cuts"].address(), "canary"),
+        start("vanishes", &stand_ins["vanishes"].address(), "canary"),
         start("slow", &stand_ins["slow"].address(), "canary"),
         start("garbage", &stand_ins["garbage"].address(), "canary"),
     ];
@@ -390,6 +392,9 @@ fn many_destinations_at_once_each_with_its_own_fate() {
     at_once("garbage", &refused(Reason::NotRtmp));
     bad["late rejection"].is_told_within(Duration::ZERO, 15 * SECOND, is_refused);
     bad["stalls"].is_told_within(Duration::ZERO, 8 * SECOND, retrying(Reason::Stalled));
+    // Its connection is half open: only the missing confirmations tell.
+    bad["vanishes"].is_told_within(6 * SECOND, 9 * SECOND, retrying(Reason::Stalled));
+    bad["vanishes"].is_told_within(Duration::ZERO, 6 * SECOND, |state| *state == LiveState::Live);
     bad["cuts"].is_told_within(Duration::ZERO, 10 * SECOND, refused(Reason::Cut));
     for name in ["refused", "no name", "black hole", "resets", "stalls"] {
         bad[name].never(is_refused);

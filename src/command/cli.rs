@@ -18,6 +18,7 @@ use recorder_core::secret::Secret;
 use crate::check::Finding;
 use crate::config::{self, Config, PictureSize, Span};
 use crate::service::job::Rendition;
+use crate::service::process::leave_no_core_dump;
 use crate::service::progress::SyncFigure;
 use crate::service::{link, logging};
 
@@ -228,6 +229,11 @@ fn run(cli: Cli, roles: Roles) -> Result<(), Failure> {
     };
     let config = read_config(cli.config.as_deref())?;
     logging::start(&config.log);
+    if !config.log.core_dumps
+        && let Err(error) = leave_no_core_dump()
+    {
+        tracing::warn!(%error, "core dumps cannot be kept away; they would hold stream keys and tokens");
+    }
     match (cli.role, socket) {
         (Role::Worker { .. }, Some(socket)) => Ok((roles.worker)(socket)?),
         (Role::Worker { .. }, None) => Err(Failure::operator("a worker is started by the supervisor")),

@@ -135,6 +135,7 @@ fn describe(schema: &Value, name: String, about: &Value, default: Option<String>
         (Some(format @ ("length of time" | "size")), _) => format.into(),
         (_, Some("integer")) => "number".into(),
         (_, Some("array")) => "list of texts".into(),
+        (_, Some("boolean")) => "`true` or `false`".into(),
         _ => "text".into(),
     };
     let example = about["examples"].get(0).map(Value::to_string).unwrap_or_default();

@@ -174,6 +174,8 @@ fn keyframe_requests_come_back_with_their_track() {
     let (ada, ivo) = (track("ada", TrackKind::Camera), track("ivo", TrackKind::Camera));
     let offer = pair.negotiate(&[ada.clone(), ivo.clone()]);
     pair.connect();
+    assert_eq!(pair.keyframes_wanted, [ada.clone(), ivo.clone()], "whoever connects has seen nothing yet");
+    pair.keyframes_wanted.clear();
     for track in [&ada, &ivo] {
         pair.sender.send(track, pair.now, 90_000, &picture(0)).unwrap();
         pair.pump();
@@ -183,6 +185,20 @@ fn keyframe_requests_come_back_with_their_track() {
     pair.receiver.writer(Mid::from(mid)).unwrap().request_keyframe(None, KeyframeRequestKind::Pli).unwrap();
     pair.wait(100);
     assert_eq!(pair.keyframes_wanted, [ivo]);
+}
+
+#[test]
+fn what_is_taken_before_the_connection_is_not_sent_later() {
+    let mut pair = Pair::new();
+    let camera = track("ada", TrackKind::Camera);
+    pair.negotiate(std::slice::from_ref(&camera));
+    for n in 0..30 {
+        pair.sender.send(&camera, pair.now, 90_000 + n * 3_000, &picture(0)).unwrap();
+    }
+    pair.connect();
+    pair.sender.send(&camera, pair.now, 900_000, &picture(2)).unwrap();
+    pair.wait(200);
+    assert_eq!(pair.arrived.iter().map(|(_, _, mark)| *mark).collect::<Vec<_>>(), [2]);
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub enum Manner {
     Stalls,
     /// Takes the stream, and resets the connection so long after.
     CutsAfter(Duration),
+    /// Takes the stream, and vanishes so long after, as a machine that loses its power: nothing is answered any more, not even by its TCP.
+    Vanishes(Duration),
     /// Reads so many bytes a second.
     Slow(u32),
     /// Sends nonsense after the handshake.
@@ -147,17 +149,35 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
             Ok(())
         }
         Manner::CutsAfter(time) => {
-            stream.set_read_timeout(Some(Duration::from_millis(50)))?;
-            let mut buffer = [0; 65_536];
-            while begin.elapsed() < time {
-                if stream.read(&mut buffer).is_ok_and(|count| count == 0) {
-                    return Ok(());
+            if read_for(&mut stream, begin, time)? {
+                reset(&stream)?;
+            }
+            Ok(())
+        }
+        Manner::Vanishes(time) => {
+            if read_for(&mut stream, begin, time)? {
+                // A filter that lets no segment through: "return 0" (BPF_RET | BPF_K).
+                socket2::SockRef::from(&stream).attach_filter(&[socket2::SockFilter::new(0x06, 0, 0, 0)])?;
+                while !shared.ended.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(100));
                 }
             }
-            reset(&stream)
+            Ok(())
         }
         _ => fuss(&mut stream, shared),
     }
+}
+
+/// Takes everything for so long; whether the other side stayed.
+fn read_for(stream: &mut TcpStream, begin: Instant, time: Duration) -> std::io::Result<bool> {
+    stream.set_read_timeout(Some(Duration::from_millis(50)))?;
+    let mut buffer = [0; 65_536];
+    while begin.elapsed() < time {
+        if stream.read(&mut buffer).is_ok_and(|count| count == 0) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Takes everything, and says what real servers say beside.
