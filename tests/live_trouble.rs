@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use roomcast::rehearsal::card::PEOPLE;
 use serde_json::json;
 use world::crowd::{Crowd, Joining, who};
-use world::film::judge::Judge;
+use world::film::judge::{Cadence, Judge};
 use world::film::{Film, TileRect};
 use world::livekit::LiveKit;
 use world::recording::{Recording, film_begins, four_tiles, name, one_room_at_a_time, record, tiles_of_up_to_four};
@@ -235,10 +235,17 @@ fn five_percent_loss_is_neither_seen_nor_heard() {
     judge.decodes_clean().is_of(1280, 720, SECONDS).has_constant_rate(30.0);
     // Connecting through the loss may take longer.
     let steady = 3.0..SECONDS - 0.2;
+    // LiveKit repeats a packet three times at most: of some thousands one never comes, and its camera stands for 0.7 s (decision 0012).
+    let stills: Vec<f64> = (0..4).map(|person| Cadence::of(&film, person, &steady).longest_still_ms).collect();
+    let long = stills.iter().filter(|still_ms| **still_ms > 500.0).count();
+    judge.promise(
+        long <= 1 && stills.iter().all(|still_ms| *still_ms <= 1000.0),
+        format!("cameras stand still for {stills:.0?} ms; 500 ms at most, but for one with a packet that never comes"),
+    );
     for person in 0..4 {
-        judge.shows(person, person, steady.clone()).never_still(person, 500.0, steady.clone());
-        // What two repeats could not repair stands still for a moment, and may hide a flash; what is seen belongs to what is heard.
-        judge.hears(person, 40.0, steady.clone()).is_in_sync_but_for(1, person, person, 20.0, 100.0, steady.clone());
+        judge.shows(person, person, steady.clone());
+        // What three repeats could not repair stands still for a moment, and may hide a flash; what is seen belongs to what is heard.
+        judge.hears(person, 40.0, steady.clone()).is_in_sync_but_for(2, person, person, 20.0, 150.0, steady.clone());
     }
     judge.finish();
     crowd.disperse();

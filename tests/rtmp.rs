@@ -270,7 +270,7 @@ fn many_destinations_at_once_each_with_its_own_fate() {
         start("mediamtx by TLS", &format!("rtmps://localhost:{rtmps}/live"), "good-canary-5"),
         start("fussy", &stand_ins["fussy"].address(), "canary-6"),
     ];
-    let away = start("away for ten seconds", &leaving.address(), "good-canary-7");
+    let away = start("away for twenty seconds", &leaving.address(), "good-canary-7");
     let dropped = start("dropped once", &nginx.address(), "good-canary-8");
     let bad = [
         start("refused", &format!("rtmp://127.0.0.1:{}/live", free_tcp_port()), "canary"),
@@ -304,10 +304,10 @@ fn many_destinations_at_once_each_with_its_own_fate() {
     let gone = begin.elapsed();
     nginx.drop_publisher("good-canary-8");
     let drop_at = begin.elapsed();
-    is_at(22);
+    is_at(32);
     leaving.come_back();
     let back = begin.elapsed();
-    is_at(34);
+    is_at(44);
     let cpu = cpu_seconds("live");
     let lasted = begin.elapsed().as_secs_f64();
     let memory_later = resident_mib();
@@ -333,7 +333,7 @@ fn many_destinations_at_once_each_with_its_own_fate() {
         mean * 100.0,
         most * 100.0
     );
-    println!("memory: {memory} MiB at 12 s, {memory_later} MiB at 34 s");
+    println!("memory: {memory} MiB at 12 s, {memory_later} MiB at 44 s");
     for watched in &all {
         let states: Vec<String> = watched
             .states()

@@ -5,9 +5,8 @@
 //!
 //! A frame that misses a packet is held back while the packet is asked for again, and all frames behind it with it, keyframes too: no
 //! keyframe ends that stand-still. A request for one would make it longer, because LiveKit repeats no packet any more from the request until it
-//! has forwarded the keyframe (measured at 5 % loss: most repairs failed after a request at 0.24 s, a few after 0.33 s). So a camera is
-//! asked only when all requests for the packet are over. The keyframe then arrives before the hole is given up, and is shown at once after it.
-//! It is asked again, because what lost the packet may lose the request. Screens may stand still by themselves, and are not watched.
+//! has forwarded the keyframe. So a camera is asked only when all requests for the packet are over; decision 0012 has the figures. It is asked
+//! again, because what lost the packet may lose the request. Screens may stand still by themselves, and are not watched.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,9 +16,9 @@ use recorder_core::ids::TrackId;
 /// Shortest time between two requests for the same Track.
 const SPACING: Duration = Duration::from_secs(1);
 
-/// A camera of usual rate that stands still for so long misses a packet that will not come. The protocol library asks for it five times: up to
-/// 66 ms after the last whole frame, then every 132 ms (it assumes a round trip of 100 ms, because LiveKit's answers about it carry no delay and
-/// are not taken, and looks every 33 ms). It gives up 0.3 s later.
+/// A camera of usual rate that stands still for so long misses a packet that will not come. The protocol library asks for it up to 66 ms after
+/// the last whole frame, then every 132 ms (it assumes a round trip of 100 ms, because LiveKit's answers about it carry no delay and are not
+/// taken, and looks every 33 ms); five times, and gives up 0.3 s after the last.
 const STILL: Duration = Duration::from_millis(630);
 
 /// One of a lower rate: so many of its own intervals.

@@ -1,7 +1,8 @@
-//! What a recording costs, beside the least that the same work can cost. Run by `scripts/bench [--json FILE] [--quick] [--only 5x720]`.
+//! What a recording costs, beside the least that the same work can cost. Run by `scripts/bench [--json FILE] [--quick] [--only 5x720|destinations]`.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+mod destinations;
 mod floor;
 mod process;
 mod quality;
@@ -12,6 +13,7 @@ mod world;
 
 use std::path::PathBuf;
 
+use destinations::Destinations;
 use floor::Pace;
 use recorder_core::ids::{ParticipantId, TrackId, TrackKind};
 use recorder_core::layout::Layout;
@@ -66,10 +68,15 @@ fn main() {
         crowd.disperse();
     }
     println!("{}", report::table(&rows));
-    if let Some(path) = wish.json {
-        std::fs::write(&path, report::json(&rows)).expect("the JSON file is written");
+    let destinations = wish.only.as_ref().is_none_or(|only| only == "destinations");
+    let destinations = destinations.then(|| Destinations::measure(wish.repetitions, wish.seconds.min(30)));
+    if let Some(destinations) = &destinations {
+        println!("{}", destinations.line());
     }
-    if rows.iter().any(|row| !row.missed().is_empty()) {
+    if let Some(path) = wish.json {
+        std::fs::write(&path, report::json(&rows, destinations.as_ref())).expect("the JSON file is written");
+    }
+    if rows.iter().any(|row| !row.missed().is_empty()) || destinations.is_some_and(|destinations| !destinations.is_kept()) {
         std::process::exit(1);
     }
 }
@@ -82,7 +89,7 @@ fn wish(arguments: Vec<String>) -> Wish {
             "--quick" => (wish.seconds, wish.repetitions) = (15, 1),
             "--json" => wish.json = Some(arguments.next().expect("--json needs a file").into()),
             "--only" => wish.only = arguments.next(),
-            other => panic!("{other} is not known; usage: scripts/bench [--json FILE] [--quick] [--only 5x720]"),
+            other => panic!("{other} is not known; usage: scripts/bench [--json FILE] [--quick] [--only 5x720|destinations]"),
         }
     }
     wish

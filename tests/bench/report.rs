@@ -6,6 +6,7 @@ use std::fmt::{self, Display, Write};
 use recorder_core::scene::CanvasSize;
 use serde_json::json;
 
+use super::destinations::Destinations;
 use super::quality::Quality;
 use super::room::{FRESH_WANTED, Ours};
 
@@ -170,7 +171,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
 }
 
 /// The same for machines.
-pub(crate) fn json(rows: &[Row]) -> String {
+pub(crate) fn json(rows: &[Row], destinations: Option<&Destinations>) -> String {
     let row = |row: &Row| {
         json!({
             "case": row.name, "ours_cores": row.cores, "decode_cores": row.decode, "encode_cores": row.pictures,
@@ -181,10 +182,13 @@ pub(crate) fn json(rows: &[Row]) -> String {
             "load": row.load, "missed": row.missed(),
         })
     };
-    serde_json::Value::from(rows.iter().map(row).collect::<Vec<_>>()).to_string()
+    let cases: Vec<_> = rows.iter().map(row).collect();
+    let destinations = destinations
+        .map(|measured| json!({ "none_cores": measured.none, "ten_cores": measured.ten, "each_cores": measured.each() }));
+    json!({ "cases": cases, "live_destinations": destinations }).to_string()
 }
 
-fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
