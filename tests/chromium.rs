@@ -38,7 +38,8 @@ fn a_browser_is_recorded_beside_somebody_else() {
 
     let mut judge = Judge::new(&film);
     judge.decodes_clean().is_of(1280, 720, f64::from(SECONDS));
-    let steady = 1.0..f64::from(SECONDS) - 0.2;
+    // A browser takes up to a second longer to be seen than the publisher.
+    let steady = 2.0..f64::from(SECONDS) - 0.2;
     judge.shows(GO, GO, steady.clone()).hears(GO, 25.0, steady.clone()).shows(1, BROWSER, steady.clone());
     // A browser that draws and encodes in software needs most of two cores. Where the recording had to leave out pictures there were not enough
     // for it, and when it played what says nothing of us; what it sent and was asked for does.
@@ -62,7 +63,7 @@ fn a_browser_is_recorded_beside_somebody_else() {
     let (offsets, lonely) = sync_offsets(&film, 1, BROWSER, &steady);
     let middle = median(offsets.iter().copied()).unwrap_or(f64::NAN);
     let drawn_late = median(outgoing.drawn_late_ms.iter().copied()).unwrap_or(f64::NAN);
-    let in_sync = lonely == 0 && offsets.len() >= 9 && (-45.0..=45.0 + drawn_late).contains(&middle);
+    let in_sync = lonely == 0 && offsets.len() >= 8 && (-45.0..=45.0 + drawn_late).contains(&middle);
     let seen = format!("median {middle:.1} ms, drawn {drawn_late:.1} ms late, {} pairs, {lonely} lonely", offsets.len());
     judge.promise(in_sync || left_out, format!("the browser's picture against sound: {seen}"));
 
