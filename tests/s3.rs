@@ -8,15 +8,16 @@ mod world;
 mod crashes;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use recorder_core::secret::Secret;
 use recorder_core::upload::State;
 use roomcast::storage::disk::SystemDisk;
-use roomcast::storage::finalise;
 use roomcast::storage::inventory::{inventory, sweep};
-use roomcast::storage::recording_uploads::Uploads;
+use roomcast::storage::recording_uploads::{RecordingUploads, Stores, Uploads};
 use roomcast::storage::s3::{Checksums, S3Settings, S3Store};
+use roomcast::storage::{StorageError, finalise};
 use world::bad_http::{Asked, BadHttp, Fate};
 use world::s3::{S3Server, SECRET_KEY, settings};
 use world::spool::{Take, headers};
@@ -143,6 +144,18 @@ fn a_wrong_key_is_told_at_once_and_mended_by_the_right_one() {
             session.assert_stored(&server, "team/standup.mp4");
         }
     }
+}
+
+#[test]
+fn nobody_else_uploads_from_a_folder_that_is_being_uploaded() {
+    let server = S3Server::start();
+    let mut session = Session::new(Local::Wanted);
+    session.start(&server.settings());
+    let second = RecordingUploads::start(Stores::new(), Arc::new(SystemDisk), session.folder.clone());
+    assert!(matches!(second, Err(StorageError::Busy { .. })), "{second:?}");
+    session.recorded(2 * MIB);
+    session.until_over(Duration::from_secs(20));
+    session.assert_stored(&server, "team/standup.mp4");
 }
 
 #[test]

@@ -19,7 +19,8 @@ use tokio::task::JoinHandle;
 
 use super::StorageError;
 use super::disk::Disk;
-use super::outbox::{self, Fortune, Outgoing};
+use super::outbox::{self, Fortune, Outgoing, UPLOADS};
+use super::spool::{FolderLock, Spool};
 use super::uploader::{ObjectStore, Uploading};
 
 /// What cannot be done with the folder is tried again after this time.
@@ -58,6 +59,8 @@ pub struct RecordingUploads {
     spool: watch::Sender<SpoolState>,
     uploads: watch::Receiver<Uploads>,
     task: JoinHandle<()>,
+    /// Two at a time would take each other's parts back.
+    _lock: FolderLock,
 }
 
 /// What is known of the spool.
@@ -71,12 +74,17 @@ struct SpoolState {
 impl RecordingUploads {
     /// Starts on the tokio runtime that this is called on. `spool` is a folder with declared targets (see [`outbox::declare`]); for a
     /// storage that is not among `stores` nothing is uploaded, and that is told.
-    pub fn start(stores: Stores, disk: Arc<dyn Disk>, spool: PathBuf) -> Self {
+    ///
+    /// # Errors
+    /// [`StorageError::Busy`] when another process uploads from this folder, [`StorageError::Folder`].
+    pub fn start(stores: Stores, disk: Arc<dyn Disk>, spool: PathBuf) -> Result<Self, StorageError> {
+        let lock = Spool::lock(&spool.join(UPLOADS))?;
         let (state, state_seen) = watch::channel(SpoolState::default());
         let (tell, uploads) = watch::channel(Uploads::default());
         let task = Task { stores, disk, spool, running: Vec::new(), fault: None, tell };
         let span = tracing::Span::current();
-        Self { spool: state, uploads, task: tokio::spawn(tracing::Instrument::instrument(task.run(state_seen), span)) }
+        let task = tokio::spawn(tracing::Instrument::instrument(task.run(state_seen), span));
+        Ok(Self { spool: state, uploads, task, _lock: lock })
     }
 
     /// The disk has confirmed so many bytes of a file of the spool. Of the path only the name counts.

@@ -93,6 +93,7 @@ pub struct Spool {
 }
 
 /// Keeps others from ending a recording that is still being written. Given up when dropped, and by the system when the process dies.
+#[derive(Debug)]
 pub struct FolderLock {
     _flock: Flock<File>,
 }

@@ -74,7 +74,10 @@ impl Session {
         let store = Deadly { store, left: requests.into(), when, died: died.clone() };
         let _inside = self.runtime.enter();
         let stores = BTreeMap::from([("archive".to_owned(), Arc::new(store) as Arc<_>)]);
-        self.uploads = Some(RecordingUploads::start(stores, Arc::new(SystemDisk), self.folder.clone()));
+        // The process before has to be gone.
+        self.uploads = None;
+        let uploads = RecordingUploads::start(stores, Arc::new(SystemDisk), self.folder.clone());
+        self.uploads = Some(uploads.expect("nobody else uploads"));
         died
     }
 
@@ -148,7 +151,7 @@ fn child_process_that_uploads() {
     let store = S3Store::new(&settings(url)).expect("a client");
     let stores = BTreeMap::from([("archive".to_owned(), Arc::new(store) as Arc<_>)]);
     runtime.block_on(async {
-        let mut uploads = RecordingUploads::start(stores, Arc::new(SystemDisk), folder.into());
+        let mut uploads = RecordingUploads::start(stores, Arc::new(SystemDisk), folder.into()).expect("nobody else uploads");
         uploads.finalised();
         uploads.over().await;
     });

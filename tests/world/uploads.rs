@@ -57,7 +57,10 @@ impl Session {
         let store = S3Store::new(settings).expect("a client");
         let _inside = self.runtime.enter();
         let stores = BTreeMap::from([("archive".to_owned(), Arc::new(store) as Arc<_>)]);
-        self.uploads = Some(RecordingUploads::start(stores, Arc::new(SystemDisk), self.folder.clone()));
+        // The process before has to be gone.
+        self.uploads = None;
+        let uploads = RecordingUploads::start(stores, Arc::new(SystemDisk), self.folder.clone());
+        self.uploads = Some(uploads.expect("nobody else uploads"));
     }
 
     pub fn uploads(&self) -> &RecordingUploads {

@@ -33,13 +33,17 @@ type Media = fn(&Rendition) -> Vec<Finding>;
 /// Checks, and says what was found. Fails when something must be done.
 pub(super) fn check(args: &CheckArgs, config: &Config, media: Media) -> Result<(), Failure> {
     let mut wanted = super::wanted(&args.to, &args.keys, config)?;
-    if args.to.is_empty() {
-        for (name, one) in &config.destinations {
-            wanted.lives.push(targets::of_name(name, one, config)?);
-        }
-    }
     let mut lines = Lines::default();
     media(&super::session::rendition(config)).into_iter().for_each(|finding| lines.say(&finding));
+    if args.to.is_empty() {
+        for (name, one) in &config.destinations {
+            match targets::of_name(name, one, config) {
+                Ok(live) => wanted.lives.push(live),
+                // The others are looked at all the same.
+                Err(failure) => lines.say(&Finding::new(name, Err(failure.sentence))),
+            }
+        }
+    }
     if let Some(file) = &wanted.file {
         lines.say(&Finding::new(format!("{}", file.display()), writable(file)));
     }

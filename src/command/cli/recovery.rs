@@ -19,8 +19,11 @@ use crate::storage::{self, RecordingUploads, StorageError};
 pub(super) fn recover(folder: &Path, config: &Config) -> Result<(), Failure> {
     let spools = unfinished(folder).map_err(|error| Failure::from(error.to_fault()))?;
     let found = storage::recover(&SystemDisk, folder).map_err(|error| Failure::from(error.to_fault()))?;
-    let mut failures = Vec::new();
+    let (mut failures, mut busy) = (Vec::new(), Vec::new());
     for one in found {
+        if matches!(one.result, Err(StorageError::Busy { .. })) {
+            busy.push(one.folder.clone());
+        }
         let (files, errors) = match one.result {
             Ok(ended) => (ended.files, ended.left),
             // What was ended before may still have to be uploaded.
@@ -32,7 +35,9 @@ pub(super) fn recover(folder: &Path, config: &Config) -> Result<(), Failure> {
         }
         failures.extend(errors.iter().map(|error| Failure::from(error.to_fault())));
     }
-    let unsent: Vec<PathBuf> = spools.into_iter().filter(|spool| !waiting(spool).is_empty()).collect();
+    // What somebody records into is theirs, its uploads too.
+    let is_ours = |spool: &PathBuf| !busy.contains(spool) && !waiting(spool).is_empty();
+    let unsent: Vec<PathBuf> = spools.into_iter().filter(is_ours).collect();
     if !unsent.is_empty() {
         let mut listening = Listening::start()?;
         for spool in unsent {
@@ -59,6 +64,7 @@ fn go_on(spool: &Path, config: &Config, listening: &mut Listening) -> Result<(),
     let uploads = {
         let _inside = listening.enter();
         RecordingUploads::start(stores, Arc::new(SystemDisk), spool.to_owned())
+            .map_err(|error| Failure::from(error.to_fault()))?
     };
     uploaded(uploads, spool, listening, &mut progress, config)
 }

@@ -107,7 +107,8 @@ pub(super) fn run(
         Some(folder) if !wanted.objects.is_empty() => {
             let stores = targets::stores(&config, &wanted.objects)?;
             let _inside = listening.enter();
-            Some(Arc::new(RecordingUploads::start(stores, Arc::new(SystemDisk), folder.clone())))
+            let uploads = RecordingUploads::start(stores, Arc::new(SystemDisk), folder.clone());
+            Some(Arc::new(uploads.map_err(|error| Failure::from(error.to_fault()))?))
         }
         _ => None,
     };
