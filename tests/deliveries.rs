@@ -11,7 +11,7 @@ use std::time::Duration;
 use world::product::Product;
 use world::rtmp::{Nginx, decode};
 use world::s3::{ACCESS_KEY, S3Server, SECRET_KEY};
-use world::{free_tcp_port, until};
+use world::{cpu_seconds, free_tcp_port, until};
 
 /// Seconds of programme.
 const SECONDS: u64 = 24;
@@ -49,21 +49,6 @@ fn sync_of(file: &Path, folder: &Path) -> (f64, f64) {
     let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("figures");
     let number = |name: &str| found["sync"][name].as_f64().expect("a figure");
     (number("median_ms"), number("worst_ms"))
-}
-
-/// Processor seconds of each thread of this name in a process.
-fn cpu_seconds(pid: u32, name: &str) -> Vec<f64> {
-    let mut seconds = Vec::new();
-    for task in std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten() {
-        let Ok(stat) = std::fs::read_to_string(task.unwrap().path().join("stat")) else { continue };
-        let (Some(open), Some(close)) = (stat.find('('), stat.rfind(')')) else { continue };
-        if &stat[open + 1..close] == name {
-            let fields: Vec<&str> = stat[close + 2..].split(' ').collect();
-            let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
-            seconds.push(ticks / 100.0);
-        }
-    }
-    seconds
 }
 
 /// The worker below a supervisor.
@@ -248,7 +233,7 @@ fn a_check_says_what_works_and_what_to_do() {
         "[programme]\nsize = \"640x360\"\n[storage]\nendpoint = \"{}\"\naccess_key = \"{ACCESS_KEY}\"\nsecret_key = \"{SECRET_KEY}\"\n\
          [live]\nallowed_addresses = [\"127.0.0.0/8\"]\n\
          [destinations.good]\naddress = \"{}\"\nkey = \"good-canary\"\n[destinations.bad]\naddress = \"{}\"\nkey = \"bad-canary\"\n\
-         [destinations.inner]\naddress = \"rtmp://10.0.0.1/live\"\nkey = \"canary\"\n",
+         [destinations.inner]\naddress = \"rtmp://10.0.0.1/live\"\nkey = \"canary\"\n[destinations.keyless]\npreset = \"twitch\"\n",
         storage.url(),
         nginx.address(),
         nginx.address(),
@@ -283,6 +268,7 @@ fn a_check_says_what_works_and_what_to_do() {
     assert!(said.contains("--publish tests the stream keys themselves"));
     assert!(said.contains("ok    good: takes the stream; round trip "));
     assert!(said.contains("FAIL  bad: "));
+    assert!(said.contains("FAIL  keyless: destinations.keyless has no stream key"), "and the others are looked at all the same");
     assert!(said.contains("FAIL  inner: The operator does not allow streams to the address of this server"));
     assert!(complained.contains("things must be done before this works"));
     let (_, said, _) = check(&["--to", "s3://missing/a.mp4"]);

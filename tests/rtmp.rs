@@ -7,110 +7,26 @@
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::net::{IpAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use recorder_core::address::AddressPolicy;
 use recorder_core::ids::TargetId;
 use recorder_core::live::{CertificateFault, LiveState, Reason, Step};
 use recorder_core::secret::Secret;
 use recorder_core::time::SessionTime;
 use roomcast::clock::SessionClock;
 use roomcast::programme::ring::Ring;
-use roomcast::target::rtmp::{
-    Destination, LiveEnvironment, LiveFigures, LiveReport, LiveSettings, LiveTarget, Names, ProbeDepth, Trust, probe,
-};
+use roomcast::target::rtmp::{Destination, LiveFigures, LiveReport, LiveSettings, LiveTarget, ProbeDepth, probe};
 
+use world::certificates::Certificates;
 use world::clip::{BYTES_PER_S, Clip};
-use world::rtmp::{Identity, MediaMtx, Nginx, USER, decode, read_flv};
+use world::rtmp::{Nginx, USER, decode, read_flv};
 use world::stand_in::{Manner, StandIn};
-use world::{free_tcp_port, until};
+use world::{cpu_seconds, free_tcp_port, until};
 
 mod world;
-
-/// Host names of the tests.
-struct TestNames;
-
-impl Names for TestNames {
-    fn lookup(&self, host: &str) -> std::io::Result<Vec<IpAddr>> {
-        match host {
-            "localhost" | "other.example" => Ok(vec![[127, 0, 0, 1].into()]),
-            "inner.example" => Ok(vec![[169, 254, 169, 254].into(), [10, 0, 0, 1].into()]),
-            _ => Err(std::io::Error::other("unknown")),
-        }
-    }
-}
-
-/// Certificates: an authority, and identities signed by it or by another.
-struct Certificates {
-    folder: tempfile::TempDir,
-}
-
-impl Certificates {
-    fn make() -> Certificates {
-        use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
-        let folder = tempfile::tempdir().unwrap();
-        let authority = |name: &str| {
-            let key = KeyPair::generate().unwrap();
-            let mut params = CertificateParams::new(Vec::new()).unwrap();
-            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            params.distinguished_name.push(DnType::CommonName, name);
-            let certificate = params.self_signed(&key).unwrap();
-            (certificate.pem(), Issuer::new(params, key))
-        };
-        let ((ours, issuer), (_, stranger)) = (authority("ours"), authority("a stranger"));
-        std::fs::write(folder.path().join("ca.pem"), ours).unwrap();
-        for (name, issuer, until) in [("good", &issuer, 2200), ("expired", &issuer, 2020), ("foreign", &stranger, 2200)] {
-            let key = KeyPair::generate().unwrap();
-            let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-            params.not_after = date_time_ymd(until, 1, 1);
-            let certificate = params.signed_by(&key, issuer).unwrap();
-            std::fs::write(folder.path().join(format!("{name}.pem")), certificate.pem()).unwrap();
-            std::fs::write(folder.path().join(format!("{name}.key")), key.serialize_pem()).unwrap();
-        }
-        Certificates { folder }
-    }
-
-    fn path(&self, file: &str) -> PathBuf {
-        self.folder.path().join(file)
-    }
-
-    fn environment(&self) -> LiveEnvironment {
-        LiveEnvironment {
-            trust: Trust::load(Some(&self.path("ca.pem"))).unwrap(),
-            policy: AddressPolicy::allowing(vec!["127.0.0.0/8".parse().unwrap()]),
-            names: Arc::new(TestNames),
-        }
-    }
-
-    fn mediamtx(&self) -> MediaMtx {
-        MediaMtx::start(&Identity { certificate: &self.path("good.pem"), key: &self.path("good.key") })
-    }
-
-    /// A TLS server that shows this identity and speaks no RTMP. Ends with the test program.
-    fn tls_server(&self, name: &str) -> u16 {
-        use rustls::pki_types::pem::PemObject;
-        use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-        let chain = vec![CertificateDer::from_pem_file(self.path(&format!("{name}.pem"))).unwrap()];
-        let key = PrivateKeyDer::from_pem_file(self.path(&format!("{name}.key"))).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap());
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let tls = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
-                // It ends when the client does not like what it sees.
-                let _ = std::io::Read::read(&mut rustls::StreamOwned::new(tls, stream.unwrap()), &mut [0; 100]);
-            }
-        });
-        port
-    }
-}
 
 /// A destination under observation.
 struct Watched {
@@ -188,21 +104,6 @@ impl Write for Log {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
-}
-
-/// CPU seconds of each thread of this name so far.
-fn cpu_seconds(name: &str) -> Vec<f64> {
-    let mut seconds = Vec::new();
-    for task in std::fs::read_dir("/proc/self/task").unwrap() {
-        let Ok(stat) = std::fs::read_to_string(task.unwrap().path().join("stat")) else { continue };
-        let (Some(open), Some(close)) = (stat.find('('), stat.rfind(')')) else { continue };
-        if &stat[open + 1..close] == name {
-            let fields: Vec<&str> = stat[close + 2..].split(' ').collect();
-            let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
-            seconds.push(ticks / 100.0);
-        }
-    }
-    seconds
 }
 
 fn resident_mib() -> u64 {
@@ -308,7 +209,7 @@ fn many_destinations_at_once_each_with_its_own_fate() {
     leaving.come_back();
     let back = begin.elapsed();
     is_at(44);
-    let cpu = cpu_seconds("live");
+    let cpu = cpu_seconds(std::process::id(), "live");
     let lasted = begin.elapsed().as_secs_f64();
     let memory_later = resident_mib();
 

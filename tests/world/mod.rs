@@ -6,6 +6,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::expect_used, clippy::panic)]
 
 pub mod bad_http;
+pub mod certificates;
 pub mod chromium;
 pub mod clip;
 pub mod codecs;
@@ -83,4 +84,19 @@ pub fn wait(child: &mut Child, limit: Duration) -> Option<std::process::ExitStat
         }
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Processor seconds of each thread of this name in a process.
+pub fn cpu_seconds(pid: u32, name: &str) -> Vec<f64> {
+    let mut seconds = Vec::new();
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten() {
+        let Ok(stat) = std::fs::read_to_string(task.expect("a thread").path().join("stat")) else { continue };
+        let (Some(open), Some(close)) = (stat.find('('), stat.rfind(')')) else { continue };
+        if &stat[open + 1..close] == name {
+            let fields: Vec<&str> = stat[close + 2..].split(' ').collect();
+            let ticks: f64 = fields[11].parse::<f64>().expect("a number") + fields[12].parse::<f64>().expect("a number");
+            seconds.push(ticks / 100.0);
+        }
+    }
+    seconds
 }
