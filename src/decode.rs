@@ -3,7 +3,8 @@
 //! In: whole encoded frames as they are received, and programme time. Out: frames to a decoder shortly before they are due, wishes for keyframes.
 //! Runs on the video mixer's thread. Frames wait encoded, because encoded ones are small; a decoder is started by a keyframe,
 //! and never fed with frames whose references were lost: the last good picture stays until a keyframe comes. A loss is seen when the frame behind
-//! it arrives, not when it is due, so the keyframe is asked for while the mixer's delay still hides the hole.
+//! it arrives, not when it is due, so the keyframe is asked for while the mixer's delay still hides the hole. A decoder gets a few frames at once
+//! and then rests, because it works with cold caches whenever it begins (decision 0017).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -14,8 +15,11 @@ use recorder_core::time::SessionTime;
 use crate::graph::GraphError;
 use crate::media::{Codec, MediaFrame};
 
-/// How long before its instant a frame is handed to the decoder: three pictures at 30 a second, so that a slow keyframe is ready in time.
-const LEAD: Duration = Duration::from_millis(100);
+/// How long before its instant a frame may be handed to the decoder: six pictures at 30 a second, as many as the mixer holds.
+const LEAD: Duration = Duration::from_millis(200);
+/// A decoder gets no frame before there is room for so many pictures; then it gets all that are due. Two of 30 a second are still decoded at that
+/// moment, so that a slow keyframe is ready in time.
+const GROUP: usize = 4;
 /// Encoded frames that wait, per Track: more than the largest mixer delay.
 const QUEUE: Duration = Duration::from_secs(4);
 /// Bytes that wait, per Track.
@@ -168,7 +172,9 @@ impl<D: Decoder> Feeds<D> {
         let mut wishes = Vec::new();
         for (track, feed) in &mut self.feeds {
             feed.watch(now, &mut self.counts);
-            while feed.due(at + LEAD) && room(track) > feed.decoder.as_ref().map_or(0, Decoder::in_flight) {
+            let free = |feed: &Feed<D>| room(track).saturating_sub(feed.decoder.as_ref().map_or(0, Decoder::in_flight));
+            let takes_a_group = free(feed) >= GROUP;
+            while takes_a_group && feed.due(at + LEAD) && free(feed) > 0 {
                 let Some(frame) = feed.pop() else { break };
                 feed.take(&frame, now, &mut self.counts, |codec| start(track, codec));
             }

@@ -85,7 +85,7 @@ impl World {
                 broken: broken.clone(),
             })
         };
-        self.feeds.advance(at, at, |_| 5, start)
+        self.feeds.advance(at, at, |_| 6, start)
     }
 
     fn got(&self) -> Vec<u64> {
@@ -98,12 +98,25 @@ fn frames_wait_encoded_until_shortly_before_they_are_due() {
     let mut world = World::new();
     (0..20).for_each(|n| world.feeds.accept(frame(n, n == 0)));
     world.advance(0);
-    assert_eq!(world.got(), [0, 1, 2, 3], "everything within 100 ms, and nothing later");
-    world.advance(33);
-    assert_eq!(world.got().len(), 5, "at most five are decoded ahead");
-    world.in_flight.set(4);
-    world.advance(66);
-    assert_eq!(world.got(), [0, 1, 2, 3, 4, 5]);
+    assert_eq!(world.got(), [0, 1, 2, 3, 4, 5], "at most six are decoded ahead");
+    for (free, got) in [(1, 6), (2, 6), (3, 6), (4, 10), (1, 10)] {
+        world.in_flight.set(6 - free);
+        world.advance(33 * free as u64);
+        assert_eq!(world.got().len(), got, "with room for {free} more: a few at once, then none");
+    }
+}
+
+#[test]
+fn nothing_is_decoded_long_before_it_is_due() {
+    let mut world = World::new();
+    for n in 0..20 {
+        world.feeds.accept(MediaFrame { capture: SessionTime::from_millis(n * 100), ..frame(n, n == 0) });
+    }
+    world.advance(0);
+    assert_eq!(world.got(), [0, 1, 2], "200 ms, and nothing later");
+    world.in_flight.set(2);
+    world.advance(100);
+    assert_eq!(world.got(), [0, 1, 2, 3], "a slow camera's decoder has room and gets single frames");
 }
 
 #[test]
@@ -161,7 +174,7 @@ fn a_decoder_that_swallows_frames_is_fed_again_from_a_keyframe() {
     (0..8).for_each(|n| world.feeds.accept(frame(n, n == 0)));
     world.advance(1);
     world.advance(133);
-    assert_eq!(world.got().len(), 5, "five in flight, no picture: it waits");
+    assert_eq!(world.got().len(), 6, "six in flight, no picture: it waits");
     world.advance(1200);
     world.feeds.accept(frame(37, true));
     world.advance(1233);

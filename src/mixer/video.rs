@@ -179,6 +179,11 @@ impl VideoMixer {
         self.keep_named_tracks();
     }
 
+    /// Whether the Scene or a pending one shows the Track.
+    pub fn shows(&self, track: &TrackId) -> bool {
+        self.tracks.contains_key(track)
+    }
+
     /// How many more decoded pictures of the Track are taken now; 0 for a Track that neither the Scene nor a pending one shows.
     pub fn room(&self, track: &TrackId) -> usize {
         self.tracks.get(track).map_or(0, TrackPictures::room)

@@ -3,7 +3,7 @@
 //! In: received media, Scenes, the instants at which to begin and to end. Out: packets in the ring, and [`ProgrammeEvent`]s.
 //! The handle belongs to the worker's task; nothing here blocks it. The threads end when the handle is dropped.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -20,7 +20,7 @@ use super::assemble::{Assembled, Assembler, SILENT};
 use super::grid::Grid;
 use super::packet::Stream;
 use super::ring::Ring;
-use super::thread::{Post, ThreadOrder, work};
+use super::thread::{Beginning, Post, ThreadOrder, work};
 use super::{pictures, sound};
 use crate::clock::SessionClock;
 use crate::graph::{self, GraphError};
@@ -28,16 +28,26 @@ use crate::media::MediaSource;
 use crate::mixer::video::VideoMixerError;
 use crate::span::carried;
 
-/// Size, rate, quality and delay of a Programme.
-#[derive(Clone, Copy, Debug)]
-pub struct ProgrammeSettings {
+/// Size and quality of one encoding of the pictures.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RenditionSettings {
     /// Size of the canvas.
     pub canvas: CanvasSize,
-    /// Pictures a second.
-    pub fps: u32,
     /// H.264 rate, kbit/s.
     pub video_kbps: u32,
-    /// AAC rate, kbit/s.
+}
+
+/// One Scene for each Rendition, in the order of [`ProgrammeSettings::renditions`]; all of the same time.
+pub type Scenes = Arc<[Arc<Scene>]>;
+
+/// Renditions, rate, quality of the sound, and delay of a Programme.
+#[derive(Clone, Debug)]
+pub struct ProgrammeSettings {
+    /// The encodings of the pictures: at least one.
+    pub renditions: Arc<[RenditionSettings]>,
+    /// Pictures a second, in all of them.
+    pub fps: u32,
+    /// AAC rate, kbit/s; all Renditions have the same sound.
     pub sound_kbps: u32,
     /// What is made at time T shows the instant T − delay.
     pub delay: Duration,
@@ -90,17 +100,17 @@ pub struct Counts {
 /// A Programme in the making.
 pub struct Programme {
     settings: ProgrammeSettings,
-    ring: Ring,
+    rings: Vec<Ring>,
     pictures: Sender<ThreadOrder>,
     sound: Sender<ThreadOrder>,
     events: mpsc::Sender<ProgrammeEvent>,
     counts: Arc<Counts>,
-    assembler: OnceLock<Assembler>,
+    beginnings: OnceLock<Vec<Beginning>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Programme {
-    /// Starts both threads; nothing is made before [`Programme::begin`].
+    /// Starts both threads; nothing is made before [`Programme::begin`]. Each Rendition has a ring of its own, in the same order.
     ///
     /// # Errors
     /// No more threads. A canvas, fonts or elements that cannot be used are told by [`ProgrammeEvent::Failed`].
@@ -108,7 +118,7 @@ impl Programme {
         settings: ProgrammeSettings,
         clock: SessionClock,
         media: MediaSource,
-        ring: Ring,
+        rings: Vec<Ring>,
     ) -> Result<(Self, mpsc::Receiver<ProgrammeEvent>), ProgrammeError> {
         let (events, receiver) = mpsc::channel(256);
         let counts = Arc::new(Counts::default());
@@ -116,7 +126,7 @@ impl Programme {
         let (sound, sound_orders) = channel();
         let thread = |name: &str| std::thread::Builder::new().name(name.into());
         // Fonts and GStreamer are loaded on the thread that needs them, while the worker is on its way into the room.
-        let post = Post { settings, clock, events: events.clone(), counts: counts.clone() };
+        let post = Post { settings: settings.clone(), clock, events: events.clone(), counts: counts.clone() };
         let of_sound = post.clone();
         let picture_thread = thread("pictures").spawn(carried(move || {
             guarded("pictures", &post.events, || {
@@ -136,34 +146,43 @@ impl Programme {
             });
         }));
         let threads = vec![picture_thread.map_err(ProgrammeError::Thread)?, sound_thread.map_err(ProgrammeError::Thread)?];
-        let programme = Self { settings, ring, pictures, sound, events, counts, assembler: OnceLock::new(), threads };
+        let programme = Self { settings, rings, pictures, sound, events, counts, beginnings: OnceLock::new(), threads };
         Ok((programme, receiver))
     }
 
-    /// A whole Scene, true from `scene.from` on.
-    pub fn show(&self, scene: &Arc<Scene>) {
-        self.order(|| ThreadOrder::Show(scene.clone()));
+    /// Whole Scenes, true from their time on.
+    pub fn show(&self, scenes: &Scenes) {
+        self.order(|| ThreadOrder::Show(scenes.clone()));
     }
 
     /// Begins with a picture and a sample at exactly `at`, once; a second call changes nothing.
     pub fn begin(&self, at: SessionTime) {
-        let grid = Grid { canvas: self.settings.canvas, fps: self.settings.fps, first: at };
         let mut began = false;
-        let assembler = self.assembler.get_or_init(|| {
+        let beginnings = self.beginnings.get_or_init(|| {
             began = true;
-            let events = self.events.clone();
-            Assembler::new(self.ring.clone(), grid, move |said| {
-                let event = match said {
-                    Assembled::Ended => ProgrammeEvent::Ended,
-                    Assembled::Silent(stream) => ProgrammeEvent::Failed(silent_fault(stream)),
-                };
-                // The receiver may be gone, then nobody waits for it.
-                !matches!(events.try_send(event), Err(TrySendError::Full(_)))
-            })
+            let open = Arc::new(AtomicUsize::new(self.rings.len()));
+            let renditions = self.settings.renditions.iter().zip(&self.rings);
+            renditions.map(|(settings, ring)| self.beginning(settings.canvas, ring.clone(), at, open.clone())).collect()
         });
         if began {
-            self.order(|| ThreadOrder::Begin(grid, assembler.clone()));
+            self.order(|| ThreadOrder::Begin(beginnings.clone()));
         }
+    }
+
+    /// The end of the last open Rendition is the end of the Programme.
+    fn beginning(&self, canvas: CanvasSize, ring: Ring, at: SessionTime, open: Arc<AtomicUsize>) -> Beginning {
+        let grid = Grid { canvas, fps: self.settings.fps, first: at };
+        let events = self.events.clone();
+        let assembler = Assembler::new(ring, grid, move |said| {
+            let event = match said {
+                Assembled::Ended if open.fetch_sub(1, Ordering::AcqRel) > 1 => return true,
+                Assembled::Ended => ProgrammeEvent::Ended,
+                Assembled::Silent(stream) => ProgrammeEvent::Failed(silent_fault(stream)),
+            };
+            // The receiver may be gone, then nobody waits for it.
+            !matches!(events.try_send(event), Err(TrySendError::Full(_)))
+        });
+        Beginning { grid, assembler }
     }
 
     /// Ends with the last picture before `at`; [`ProgrammeEvent::Ended`] follows when everything is in the ring, about one delay later.
@@ -178,7 +197,7 @@ impl Programme {
 
     /// Bytes that the encoders have made.
     pub fn encoded_bytes(&self) -> u64 {
-        self.assembler.get().map_or(0, |a| a.made().1)
+        self.beginnings.get().map_or(0, |renditions| renditions.iter().map(|rendition| rendition.assembler.made().1).sum())
     }
 
     /// How far the pictures are behind their time.

@@ -6,6 +6,7 @@ mod intake;
 pub mod maker;
 pub mod packet;
 pub mod pictures;
+mod rendition;
 pub mod ring;
 pub mod sound;
 mod thread;

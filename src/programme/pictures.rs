@@ -1,8 +1,8 @@
-//! The picture thread: receives encoded frames, decodes just in time, draws at each tick, feeds the picture encoder.
+//! The picture thread: receives encoded frames, decodes just in time, and has each Rendition draw and encode at each tick.
 //!
-//! What it makes at time T shows the instant T − delay. On a machine that is too slow pictures are repeated (counted), so that time, sound and
-//! sync stay whole: the picture shown last stands for another tick, and the encoder, which is behind, is not given it again. So what waits for the
-//! encoder is bounded, and the next picture that it gets is a new one.
+//! What it makes at time T shows the instant T − delay. Each frame is decoded once, whatever the number of Renditions. On a machine that is too slow
+//! pictures are repeated (counted), so that time, sound and sync stay whole: the picture shown last stands for another tick, and the encoder, which is
+//! behind, is not given it again. So what waits for the encoder is bounded, and the next picture that it gets is a new one.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -11,34 +11,28 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use recorder_core::ids::TrackId;
-use recorder_core::scene::Scene;
 use recorder_core::time::SessionTime;
 
-use super::assemble::Assembler;
 use super::grid::Grid;
-use super::maker::{ProgrammeError, ProgrammeEvent};
-use super::thread::{Half, Post};
+use super::maker::{ProgrammeError, ProgrammeEvent, Scenes};
+use super::rendition::{RenditionPictures, Tick};
+use super::thread::{Beginning, Half, Post};
 use crate::decode::Feeds;
-use crate::graph::{Decoded, DecoderGraph, GraphError, VideoEncoder, VideoSettings, lower_this_thread};
+use crate::graph::{Decoded, DecoderGraph, GraphError, lower_this_thread};
 use crate::media::MediaFrame;
-use crate::mixer::video::{Change, VideoMixer};
 
-/// Pictures that may wait for the encoder before pictures are repeated.
-const BACKLOG: u64 = 4;
 /// So many pictures late this thread itself is too slow to draw each one.
 const LATE_PICTURES: u32 = 3;
-/// Decoded pictures that may wait to be taken over: five for each of 25 tiles, and some.
+/// Decoded pictures that may wait to be taken over: six for each of 25 tiles, and some.
 const DECODED: usize = 160;
 /// How much lower (in nice values) this thread stands than reception and sound.
 const BELOW_SOUND: i32 = 2;
 /// Instants a second at which Tracks move on, at least: sources bring 30 pictures a second, and few of them are held decoded.
 const LOOKS_PER_SECOND: u32 = 30;
-/// Seconds between keyframes.
-const GOP_SECONDS: u32 = 2;
 
 pub(super) struct PictureThread {
     post: Post,
-    mixer: VideoMixer,
+    renditions: Vec<RenditionPictures>,
     feeds: Feeds<DecoderGraph>,
     scenes: VecDeque<(SessionTime, BTreeSet<TrackId>)>,
     decoded: Receiver<(TrackId, Decoded)>,
@@ -52,31 +46,25 @@ pub(super) struct PictureThread {
 /// The programme between its first and its last picture.
 struct Making {
     grid: Grid,
-    encoder: VideoEncoder,
-    assembler: Assembler,
-    /// The tick at which a keyframe is due, and whether a tick was left out since the last one (then the encoder's own count is behind).
-    key_due: u64,
-    left_out: bool,
     /// The next instant to look at, counted in looks; each whole number of pictures is drawn.
     look: u64,
     looks: u32,
     end: Option<SessionTime>,
     finished: bool,
-    canvas: Option<Arc<[u8]>>,
-    /// Canvases that the encoder has given back.
-    spare: Vec<Arc<[u8]>>,
 }
 
 impl PictureThread {
     /// Made on the thread that it is for.
     pub(super) fn new(post: Post) -> Result<Self, ProgrammeError> {
         let looks = looks_per_picture(post.settings.fps);
-        let mixer = VideoMixer::new(post.settings.canvas, post.settings.fps * looks)?;
+        let rate = post.settings.fps * looks;
+        let renditions = post.settings.renditions.iter().map(|settings| RenditionPictures::new(*settings, rate));
+        let renditions = renditions.collect::<Result<_, _>>()?;
         let (decoded_sender, decoded) = sync_channel(DECODED);
         lower_this_thread(BELOW_SOUND);
         Ok(Self {
             post,
-            mixer,
+            renditions,
             feeds: Feeds::default(),
             scenes: VecDeque::new(),
             decoded,
@@ -98,7 +86,7 @@ impl PictureThread {
         while self.scenes.get(1).is_some_and(|(from, _)| *from <= at) {
             let Some((_, tracks)) = self.scenes.pop_front() else { break };
             for track in tracks.iter().filter(|t| !self.scenes.iter().any(|(_, shown)| shown.contains(*t))) {
-                self.mixer.forget(track);
+                self.renditions.iter_mut().for_each(|rendition| rendition.forget(track));
             }
             retired = true;
         }
@@ -110,15 +98,15 @@ impl PictureThread {
     fn decode(&mut self, at: SessionTime, now: SessionTime) {
         while let Ok((track, decoded)) = self.decoded.try_recv() {
             if self.scenes.iter().any(|(_, shown)| shown.contains(&track)) {
-                self.mixer.offer(&track, decoded.capture, decoded.picture);
+                self.renditions.iter_mut().for_each(|rendition| rendition.offer(&track, &decoded));
             }
         }
         let sender = &self.decoded_sender;
-        let mixer = &self.mixer;
+        let renditions = &self.renditions;
         let wishes = self.feeds.advance(
             at,
             now,
-            |track| mixer.room(track),
+            |track| renditions.iter().filter_map(|rendition| rendition.room(track)).min().unwrap_or(0),
             |track, codec| {
                 let (sender, track) = (sender.clone(), track.clone());
                 // In-flight frames are limited to the room in the mixer, so the lane cannot fill; if it did, the picture is lost, not time.
@@ -140,35 +128,22 @@ impl Half for PictureThread {
         self.feeds.accept(frame);
     }
 
-    fn show(&mut self, scene: Arc<Scene>) {
-        let tracks = scene.tiles.iter().filter_map(|tile| tile.video.clone()).collect();
-        self.scenes.push_back((scene.from, tracks));
-        self.mixer.show(scene);
+    fn show(&mut self, scenes: Scenes) {
+        let tracks = scenes.iter().flat_map(|scene| &scene.tiles).filter_map(|tile| tile.video.clone()).collect();
+        let Some(from) = scenes.first().map(|scene| scene.from) else { return };
+        self.scenes.push_back((from, tracks));
+        for (rendition, scene) in self.renditions.iter_mut().zip(scenes.iter()) {
+            rendition.show(scene.clone());
+        }
         self.see();
     }
 
-    fn begin(&mut self, grid: Grid, assembler: Assembler) -> Result<(), GraphError> {
-        let settings = VideoSettings {
-            canvas: self.post.settings.canvas,
-            fps: self.post.settings.fps,
-            kbps: self.post.settings.video_kbps,
-            gop_seconds: GOP_SECONDS,
-        };
-        let made = assembler.clone();
-        let encoder = VideoEncoder::start(settings, move |packet| made.picture(packet))?;
-        self.making = Some(Making {
-            grid,
-            encoder,
-            assembler,
-            key_due: 0,
-            left_out: false,
-            look: 0,
-            looks: self.looks,
-            end: None,
-            finished: false,
-            canvas: None,
-            spare: Vec::new(),
-        });
+    fn begin(&mut self, beginnings: Vec<Beginning>) -> Result<(), GraphError> {
+        let Some(grid) = beginnings.first().map(|first| first.grid) else { return Ok(()) };
+        for (rendition, Beginning { grid, assembler }) in self.renditions.iter_mut().zip(beginnings) {
+            rendition.begin(grid, assembler)?;
+        }
+        self.making = Some(Making { grid, look: 0, looks: self.looks, end: None, finished: false });
         Ok(())
     }
 
@@ -196,45 +171,33 @@ impl Half for PictureThread {
         if let Some(making) = self.making.as_mut().filter(|making| !making.is_picture()) {
             making.look += 1;
             self.decode(at, now);
-            self.mixer.pass(at);
+            self.renditions.iter_mut().for_each(|rendition| rendition.pass(at));
             return Ok(());
         }
         self.retire_scenes(at);
         self.decode(at, now);
         let Some(making) = &mut self.making else { return Ok(()) };
         if making.end.is_some_and(|end| at >= end) {
-            making.encoder.finish();
-            // The encoder still hands out what it has; dropping it now would lose that, so the graph is kept until the thread ends.
+            self.renditions.iter().for_each(RenditionPictures::finish);
             making.finished = true;
             return Ok(());
         }
-        let backlog = making.encoder.backlog();
         let lateness = now.since(at + self.post.settings.delay);
-        let slow = backlog > BACKLOG || lateness > LATE_PICTURES * making.period();
-        // The first picture begins the file and the last one says how long it is; neither is left out.
-        if slow && making.canvas.is_some() && !making.is_last() {
-            self.mixer.pass(at);
-            making.left_out = true;
-            self.post.counts.repeated.fetch_add(1, Ordering::Relaxed);
-        } else {
-            let drawn = self.mixer.draw(at);
-            if drawn.change == Change::Changed || making.canvas.is_none() {
-                making.keep(drawn.i420);
-            }
-            making.encode(at)?;
+        let is_late = lateness > LATE_PICTURES * making.period();
+        let backlog = self.renditions.iter().map(RenditionPictures::backlog).max().unwrap_or(0);
+        let tick = Tick { number: making.tick(), at, is_late, is_last: making.is_last() };
+        let mut complete = true;
+        for rendition in &mut self.renditions {
+            complete &= rendition.tick(tick)?;
         }
+        let counts = &self.post.counts;
         let lag = lateness + making.period() * u32::try_from(backlog).unwrap_or(u32::MAX);
-        self.post.counts.lag_ns.store(u64::try_from(lag.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        counts.lag_ns.store(u64::try_from(lag.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
         making.look += 1;
-        self.post.counts.pictures.fetch_add(1, Ordering::Relaxed);
-        self.post.counts.skipped.store(self.mixer.stats().pictures.skipped, Ordering::Relaxed);
-        match making.encoder.poll_fault() {
-            Some(fault) => {
-                tracing::error!(element = fault.element, message = fault.message, "the picture encoder broke");
-                Err(GraphError::Flow(fault.graph))
-            }
-            None => Ok(()),
-        }
+        counts.pictures.fetch_add(1, Ordering::Relaxed);
+        counts.repeated.fetch_add(u64::from(!complete), Ordering::Relaxed);
+        counts.skipped.store(self.renditions.iter().map(RenditionPictures::skipped).sum(), Ordering::Relaxed);
+        Ok(())
     }
 }
 
@@ -267,34 +230,5 @@ impl Making {
     /// Whether the programme has no picture behind the next one.
     fn is_last(&self) -> bool {
         self.end.is_some_and(|end| self.grid.picture(self.tick() + 1) >= end)
-    }
-
-    /// Hands the canvas to the encoder as the picture of `at`. Keyframes stand on a grid of ticks, also when ticks were left out.
-    fn encode(&mut self, at: SessionTime) -> Result<(), GraphError> {
-        let Some(canvas) = &self.canvas else { return Ok(()) };
-        let tick = self.tick();
-        if tick >= self.key_due {
-            if self.left_out {
-                self.encoder.force_keyframe();
-            }
-            self.left_out = false;
-            self.key_due = tick + u64::from(self.grid.fps * GOP_SECONDS);
-        }
-        self.assembler.expect(tick);
-        self.encoder.push(canvas, at.as_nanos())
-    }
-
-    /// Copies the drawn canvas into a buffer that the encoder does not hold any more.
-    fn keep(&mut self, drawn: &[u8]) {
-        self.spare.extend(self.canvas.take());
-        let mut canvas = match self.spare.iter_mut().position(|spare| Arc::get_mut(spare).is_some()) {
-            Some(free) => self.spare.swap_remove(free),
-            None => Arc::from(drawn),
-        };
-        if let Some(bytes) = Arc::get_mut(&mut canvas) {
-            bytes.copy_from_slice(drawn);
-        }
-        self.spare.truncate(BACKLOG as usize + 2);
-        self.canvas = Some(canvas);
     }
 }

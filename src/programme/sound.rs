@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use recorder_core::scene::Scene;
 use recorder_core::time::SessionTime;
 
-use super::assemble::{AAC_FRAME_SAMPLES, Assembler, CHANNELS};
+use super::assemble::{AAC_FRAME_SAMPLES, CHANNELS};
 use super::grid::Grid;
-use super::maker::ProgrammeEvent;
-use super::thread::{Half, Post};
+use super::maker::{ProgrammeEvent, Scenes};
+use super::thread::{Beginning, Half, Post};
 use crate::graph::{GraphError, SoundEncoder};
 use crate::media::MediaFrame;
 use crate::mixer::sound::{SoundMixer, SoundSettings};
@@ -51,12 +50,18 @@ impl Half for SoundThread {
         self.mixer.offer(frame);
     }
 
-    fn show(&mut self, scene: Arc<Scene>) {
-        self.mixer.show(scene);
+    /// All Renditions sound the same.
+    fn show(&mut self, scenes: Scenes) {
+        if let Some(scene) = scenes.first() {
+            self.mixer.show(scene.clone());
+        }
     }
 
-    fn begin(&mut self, grid: Grid, assembler: Assembler) -> Result<(), GraphError> {
-        let encoder = SoundEncoder::start(CHANNELS, self.post.settings.sound_kbps, move |packet| assembler.sound(packet))?;
+    fn begin(&mut self, beginnings: Vec<Beginning>) -> Result<(), GraphError> {
+        let Some(grid) = beginnings.first().map(|first| first.grid) else { return Ok(()) };
+        let encoder = SoundEncoder::start(CHANNELS, self.post.settings.sound_kbps, move |packet| {
+            beginnings.iter().for_each(|rendition| rendition.assembler.sound(packet.clone()));
+        })?;
         let block = vec![0.0; AAC_FRAME_SAMPLES as usize * usize::from(CHANNELS)];
         self.making = Some(Making { grid, encoder, done: 0, end: None, finished: false, block });
         Ok(())

@@ -7,14 +7,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
-use recorder_core::scene::Scene;
 use recorder_core::time::SessionTime;
 use tokio::sync::mpsc;
 
 use super::assemble::Assembler;
 use super::grid::Grid;
 use super::intake::receive_until;
-use super::maker::{Counts, ProgrammeEvent, ProgrammeSettings, encoder_fault, report_failure};
+use super::maker::{Counts, ProgrammeEvent, ProgrammeSettings, Scenes, encoder_fault, report_failure};
 use crate::clock::SessionClock;
 use crate::graph::GraphError;
 use crate::media::MediaFrame;
@@ -24,9 +23,16 @@ pub(super) const IDLE: Duration = Duration::from_millis(5);
 
 /// What a thread is told.
 pub(super) enum ThreadOrder {
-    Show(Arc<Scene>),
-    Begin(Grid, Assembler),
+    Show(Scenes),
+    Begin(Vec<Beginning>),
     End(SessionTime),
+}
+
+/// Where a Rendition begins, and who takes what its encoders make.
+#[derive(Clone)]
+pub(super) struct Beginning {
+    pub(super) grid: Grid,
+    pub(super) assembler: Assembler,
 }
 
 /// What a thread knows, and whom it tells.
@@ -42,10 +48,10 @@ pub(super) struct Post {
 pub(super) trait Half {
     /// Received media of this kind.
     fn accept(&mut self, frame: MediaFrame);
-    /// A whole Scene, true from its time on.
-    fn show(&mut self, scene: Arc<Scene>);
-    /// Begins the programme.
-    fn begin(&mut self, grid: Grid, assembler: Assembler) -> Result<(), GraphError>;
+    /// Whole Scenes, one for each Rendition, all true from the same time on.
+    fn show(&mut self, scenes: Scenes);
+    /// Begins the programme in each Rendition, all at the same instant and rate.
+    fn begin(&mut self, beginnings: Vec<Beginning>) -> Result<(), GraphError>;
     /// Nothing from this instant on belongs to the programme.
     fn end(&mut self, at: SessionTime);
     /// When [`Half::tick`] has something to make; `None` while no programme is made.
@@ -74,9 +80,9 @@ pub(super) fn work(mut half: impl Half, post: &Post, frames: &Receiver<MediaFram
 fn obey(half: &mut impl Half, post: &Post, orders: &Receiver<ThreadOrder>) -> bool {
     loop {
         match orders.try_recv() {
-            Ok(ThreadOrder::Show(scene)) => half.show(scene),
-            Ok(ThreadOrder::Begin(grid, assembler)) => {
-                if let Err(error) = half.begin(grid, assembler) {
+            Ok(ThreadOrder::Show(scenes)) => half.show(scenes),
+            Ok(ThreadOrder::Begin(beginnings)) => {
+                if let Err(error) = half.begin(beginnings) {
                     report_failure(&post.events, encoder_fault(&error));
                 }
             }

@@ -4,6 +4,7 @@
 //! threads of its own. It decides nothing: that is the Session's part. When the supervisor is gone, it ends its Takes and exits.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,7 @@ use crate::conference::livekit_room::{self, LiveKitSettings};
 use crate::conference::rehearsal::{self, RehearsalSettings};
 use crate::livekit::token_source::{TokenDesk, TokenRequest, TokenSource};
 use crate::media::{self, MediaSink};
-use crate::programme::maker::{Programme, ProgrammeError, ProgrammeEvent, ProgrammeSettings};
+use crate::programme::maker::{Programme, ProgrammeError, ProgrammeEvent, ProgrammeSettings, RenditionSettings};
 use crate::programme::ring::Ring;
 use crate::target::recording::RecordingReport;
 use crate::target::rtmp::LiveReport;
@@ -122,13 +123,12 @@ impl Worker {
         let canvas = CanvasSize::new(job.rendition.width_px, job.rendition.height_px)?;
         let ring = Ring::default();
         let settings = ProgrammeSettings {
-            canvas,
+            renditions: Arc::from([RenditionSettings { canvas, video_kbps: job.rendition.video_kbps }]),
             fps: job.rendition.fps,
-            video_kbps: job.rendition.video_kbps,
             sound_kbps: job.rendition.sound_kbps,
             delay: job.mixer_delay,
         };
-        let (programme, programme_events) = Programme::start(settings, clock, source, ring.clone())?;
+        let (programme, programme_events) = Programme::start(settings, clock, source, vec![ring.clone()])?;
         let layout = Layout::parse("layout", &job.layout)?;
         let (deliveries, reports) = Deliveries::new(&job.targets, job.live.clone(), &job.rendition, job.first_take, ring, clock);
         let session = Session::new(
@@ -248,7 +248,7 @@ impl Worker {
         while let Some(action) = self.session.poll_action() {
             match action {
                 Action::Tell(command) => self.queue(command),
-                Action::Show(scene) => self.programme.show(&scene),
+                Action::Show(scene) => self.programme.show(&Arc::from([scene])),
                 Action::BeginTake { target, take, at } => {
                     self.programme.begin(at);
                     self.deliveries.begin(&target, take, at);
