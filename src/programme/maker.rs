@@ -25,10 +25,11 @@ use super::{pictures, sound};
 use crate::clock::SessionClock;
 use crate::graph::{self, GraphError};
 use crate::media::MediaSource;
+use crate::mixer::sound::LevelSettings;
 use crate::mixer::video::VideoMixerError;
 use crate::span::carried;
 
-/// Size, rate, quality and delay of a Programme.
+/// Size, rate, quality, delay and loudness of a Programme.
 #[derive(Clone, Copy, Debug)]
 pub struct ProgrammeSettings {
     /// Size of the canvas.
@@ -41,6 +42,8 @@ pub struct ProgrammeSettings {
     pub sound_kbps: u32,
     /// What is made at time T shows the instant T − delay.
     pub delay: Duration,
+    /// How loud everybody is made.
+    pub level: LevelSettings,
 }
 
 /// What the threads tell the Session.

@@ -42,7 +42,8 @@ struct Making {
 
 impl SoundThread {
     pub(super) fn new(post: Post) -> Self {
-        Self { post, mixer: SoundMixer::new(SoundSettings::default()), making: None }
+        let settings = SoundSettings { level: post.settings.level, ..SoundSettings::default() };
+        Self { post, mixer: SoundMixer::new(settings), making: None }
     }
 }
 

@@ -127,6 +127,7 @@ impl Worker {
             video_kbps: job.rendition.video_kbps,
             sound_kbps: job.rendition.sound_kbps,
             delay: job.mixer_delay,
+            level: job.level,
         };
         let (programme, programme_events) = Programme::start(settings, clock, source, ring.clone())?;
         let layout = Layout::parse("layout", &job.layout)?;
