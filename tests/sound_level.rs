@@ -244,8 +244,7 @@ fn people_who_shout_together_stay_below_the_peak_in_the_file() {
     let path = folder.path().join("shouting.aac");
     for kbps in [64, 96, 128, 160, 256] {
         encoded(&programme, kbps, &path);
-        let (loudness, true_peak) = measured_file(&path);
-        println!("{kbps} kbit/s: {loudness} LUFS, {true_peak} dBTP");
+        let (_, true_peak) = measured_file(&path);
         assert!(true_peak < -1.0, "{kbps} kbit/s: {true_peak} dBTP");
     }
 }
