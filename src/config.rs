@@ -36,6 +36,8 @@ pub struct Config {
     pub programme: Programme,
     /// How the mixer waits.
     pub mixer: Mixer,
+    /// How loud everybody is.
+    pub sound: Sound,
     /// When a Session ends by itself.
     pub session: Session,
     /// The local disk copy of what is recorded.
@@ -102,6 +104,48 @@ impl Default for Mixer {
     fn default() -> Self {
         Self { delay: Span::from_millis(500) }
     }
+}
+
+/// How loud everybody is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sound {
+    /// `speech`: quiet and loud people are brought to the same loudness, slowly, and the sound of screens is not let above it. `off`: everything
+    /// stays as loud as it comes. In both cases true peaks stay below -1 dBTP, at 64 kbit/s and more.
+    pub level: SoundLevel,
+    /// How loud speech is made, in LUFS (EBU R128), -30 to -10.
+    #[schemars(with = "i16")]
+    pub target_lufs: i32,
+    /// By how many dB the sound of shared screens is turned down while somebody speaks, 0 to 40.
+    #[schemars(with = "u16")]
+    pub duck_db: u32,
+    /// How fast it is turned down, 50ms to 10s.
+    pub duck_attack: Span,
+    /// How fast it is back, 50ms to 10s.
+    pub duck_release: Span,
+}
+
+impl Default for Sound {
+    fn default() -> Self {
+        Self {
+            level: SoundLevel::default(),
+            target_lufs: -16,
+            duck_db: 0,
+            duck_attack: Span::from_millis(300),
+            duck_release: Span::from_secs(1),
+        }
+    }
+}
+
+/// Who makes people equally loud.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SoundLevel {
+    /// The mixer, by what they say.
+    #[default]
+    Speech,
+    /// Nobody.
+    Off,
 }
 
 /// When a Session ends by itself.
@@ -230,11 +274,18 @@ impl Config {
         let span = |field, value: Span, low: Span, high: Span| {
             (!(low..=high).contains(&value)).then(|| (field, format!("{value} is out of range: it must be {low} to {high}")))
         };
+        let lufs = |field, value: i32| {
+            (!(-30..=-10).contains(&value)).then(|| (field, format!("{value} is out of range: it must be -30 to -10")))
+        };
         let (ms, s) = (Span::from_millis, Span::from_secs);
         number("programme.fps", self.programme.fps, 1, 60)
             .or_else(|| number("programme.video_kbps", self.programme.video_kbps(), 100, 50_000))
             .or_else(|| number("programme.sound_kbps", self.programme.sound_kbps, 32, 320))
             .or_else(|| span("mixer.delay", self.mixer.delay, ms(200), ms(2000)))
+            .or_else(|| lufs("sound.target_lufs", self.sound.target_lufs))
+            .or_else(|| number("sound.duck_db", self.sound.duck_db, 0, 40))
+            .or_else(|| span("sound.duck_attack", self.sound.duck_attack, ms(50), s(10)))
+            .or_else(|| span("sound.duck_release", self.sound.duck_release, ms(50), s(10)))
             .or_else(|| span("session.room_empty_grace", self.session.room_empty_grace, s(1), s(3600)))
             .or_else(|| span("session.conference_grace", self.session.conference_grace, s(5), s(3600)))
             .or_else(|| span("session.max_duration", self.session.max_duration, s(1), s(24 * 3600)))

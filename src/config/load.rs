@@ -138,7 +138,7 @@ impl Config {
 
 fn first_line(message: &str) -> String {
     let line = message.lines().next().unwrap_or("not understood");
-    line.replace("expected u32", "expected a whole number")
+    line.replace("expected u32", "expected a whole number").replace("expected i32", "expected a whole number")
 }
 
 /// `value` in its place, and nothing else.

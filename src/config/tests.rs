@@ -48,6 +48,24 @@ fn bad_files_have_exact_messages() {
         ),
         ("[mixer]\ndelay = \"100ms\"\n", "roomcast.toml, line 2: mixer.delay: 100ms is out of range: it must be 200ms to 2s"),
         ("[mixer]\ndelay = \"3s\"\n", "roomcast.toml, line 2: mixer.delay: 3s is out of range: it must be 200ms to 2s"),
+        ("[sound]\ntarget_lufs = -5\n", "roomcast.toml, line 2: sound.target_lufs: -5 is out of range: it must be -30 to -10"),
+        (
+            "[sound]\ntarget_lufs = \"loud\"\n",
+            "roomcast.toml, line 2: sound.target_lufs: invalid type: string \"loud\", expected a whole number",
+        ),
+        (
+            "[sound]\nlevel = \"music\"\n",
+            "roomcast.toml, line 2: sound.level: unknown variant `music`, expected `speech` or `off`",
+        ),
+        ("[sound]\nduck_db = 41\n", "roomcast.toml, line 2: sound.duck_db: 41 is out of range: it must be 0 to 40"),
+        (
+            "[sound]\nduck_attack = \"0s\"\n",
+            "roomcast.toml, line 2: sound.duck_attack: 0s is out of range: it must be 50ms to 10s",
+        ),
+        (
+            "[sound]\nduck_release = \"11s\"\n",
+            "roomcast.toml, line 2: sound.duck_release: 11s is out of range: it must be 50ms to 10s",
+        ),
         (
             "[session]\nmax_duration = \"99999999999999999999h\"\n",
             "roomcast.toml, line 2: session.max_duration: \"99999999999999999999h\" is not a length of time; write it like \"500ms\", \"60s\", \"2m\" or \"12h\"",
@@ -62,15 +80,15 @@ fn bad_files_have_exact_messages() {
         ),
         (
             "[sesion]\nx = 1\n",
-            "roomcast.toml, line 2: sesion.x: unknown field `sesion`, expected one of `programme`, `mixer`, `session`, `spool`, `layout`, `livekit`, `storage`, `live`, `destinations`, `log`",
+            "roomcast.toml, line 2: sesion.x: unknown field `sesion`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `livekit`, `storage`, `live`, `destinations`, `log`",
         ),
         (
             "[sesion]\n",
-            "roomcast.toml, line 1: sesion: unknown field `sesion`, expected one of `programme`, `mixer`, `session`, `spool`, `layout`, `livekit`, `storage`, `live`, `destinations`, `log`",
+            "roomcast.toml, line 1: sesion: unknown field `sesion`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `livekit`, `storage`, `live`, `destinations`, `log`",
         ),
         (
             "fps = 30\n",
-            "roomcast.toml, line 1: fps: unknown field `fps`, expected one of `programme`, `mixer`, `session`, `spool`, `layout`, `livekit`, `storage`, `live`, `destinations`, `log`",
+            "roomcast.toml, line 1: fps: unknown field `fps`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `livekit`, `storage`, `live`, `destinations`, `log`",
         ),
         ("programme = 3\n", "roomcast.toml, line 1: programme: invalid type: integer `3`, expected struct Programme"),
         (
@@ -148,7 +166,7 @@ fn bad_variables_are_named() {
         (
             "ROOMCAST_NOTHING__HEIGHT",
             "720",
-            "unknown field `nothing`, expected one of `programme`, `mixer`, `session`, `spool`, `layout`, `livekit`, `storage`, `live`, `destinations`, `log`",
+            "unknown field `nothing`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `livekit`, `storage`, `live`, `destinations`, `log`",
         ),
         ("ROOMCAST_MIXER_DELAY", "800ms", "section and field are separated by two underscores; write ROOMCAST_MIXER__DELAY"),
         ("ROOMCAST_LIVEKIT__API_SECRET", " ", "must be text in quotes, and not empty"),

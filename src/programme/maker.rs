@@ -25,6 +25,7 @@ use super::{pictures, sound};
 use crate::clock::SessionClock;
 use crate::graph::{self, GraphError};
 use crate::media::MediaSource;
+use crate::mixer::sound::LevelSettings;
 use crate::mixer::video::VideoMixerError;
 use crate::span::carried;
 
@@ -40,7 +41,7 @@ pub struct RenditionSettings {
 /// One Scene for each Rendition, in the order of [`ProgrammeSettings::renditions`]; all of the same time.
 pub type Scenes = Arc<[Arc<Scene>]>;
 
-/// Renditions, rate, quality of the sound, and delay of a Programme.
+/// Renditions, rate, quality and loudness of the sound, and delay of a Programme.
 #[derive(Clone, Debug)]
 pub struct ProgrammeSettings {
     /// The encodings of the pictures: at least one.
@@ -51,6 +52,8 @@ pub struct ProgrammeSettings {
     pub sound_kbps: u32,
     /// What is made at time T shows the instant T − delay.
     pub delay: Duration,
+    /// How loud everybody is made.
+    pub level: LevelSettings,
 }
 
 /// What the threads tell the Session.

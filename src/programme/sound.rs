@@ -3,7 +3,6 @@
 //! A block is one AAC frame of samples, so that packets and blocks have the same times. It runs before everything else on a full machine: sound is never
 //! dropped; a block that is mixed late is only counted.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -41,7 +40,8 @@ struct Making {
 
 impl SoundThread {
     pub(super) fn new(post: Post) -> Self {
-        Self { post, mixer: SoundMixer::new(SoundSettings::default()), making: None }
+        let settings = SoundSettings { level: post.settings.level, ..SoundSettings::default() };
+        Self { post, mixer: SoundMixer::new(settings), making: None }
     }
 }
 

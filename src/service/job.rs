@@ -12,6 +12,7 @@ pub use recorder_core::supervision::Caution;
 use recorder_core::time::SessionTime;
 use serde::{Deserialize, Serialize};
 
+use crate::mixer::sound::LevelSettings;
 use crate::target::rtmp::LiveFigures;
 
 /// Everything that a worker needs to run one Session, or to go on with it.
@@ -29,6 +30,8 @@ pub struct Job {
     pub rendition: Rendition,
     /// How long the mixer waits for late media.
     pub mixer_delay: Duration,
+    /// How loud everybody is made.
+    pub level: LevelSettings,
     /// What is to be delivered.
     pub targets: Vec<TargetJob>,
     /// For those that are live destinations.

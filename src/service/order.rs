@@ -13,6 +13,7 @@ use recorder_core::secret::Secret;
 use recorder_core::time::SessionTime;
 
 use super::job::{LiveJob, LiveRules, Rendition, Status};
+use crate::mixer::sound::LevelSettings;
 use crate::storage::RecordingUploads;
 use crate::storage::recording_uploads::Uploads;
 use crate::target::rtmp::LiveFigures;
@@ -55,6 +56,8 @@ pub struct SessionOrder {
     pub rendition: Rendition,
     /// How long the mixer waits.
     pub mixer_delay: Duration,
+    /// How loud everybody is made.
+    pub level: LevelSettings,
     /// End when the Take is this long.
     pub duration: Option<Duration>,
     /// End when nobody but us was in the room for this long.

@@ -245,6 +245,7 @@ impl Session<'_> {
             layout: self.order.layout.clone(),
             rendition: self.order.rendition.clone(),
             mixer_delay: self.order.mixer_delay,
+            level: self.order.level,
             targets: self.targets(),
             live: self.order.live.clone(),
             // What earlier workers delivered counts.

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use recorder_core::secret::Secret;
 
 use super::*;
+use crate::mixer::sound::LevelSettings;
 use crate::service::job::{LiveJob, LiveRules, Rendition};
 use crate::service::link::{self, WorkerLink};
 use crate::service::process::Exit;
@@ -95,6 +96,7 @@ fn order() -> SessionOrder {
         layout: String::new(),
         rendition: Rendition { width_px: 1280, height_px: 720, fps: 30, video_kbps: 3000, sound_kbps: 128 },
         mixer_delay: Duration::from_millis(500),
+        level: LevelSettings::default(),
         duration: Some(Duration::from_secs(60)),
         room_empty_grace: Duration::from_secs(60),
         conference_grace: Duration::from_secs(120),

@@ -127,6 +127,7 @@ impl Worker {
             fps: job.rendition.fps,
             sound_kbps: job.rendition.sound_kbps,
             delay: job.mixer_delay,
+            level: job.level,
         };
         let (programme, programme_events) = Programme::start(settings, clock, source, vec![ring.clone()])?;
         let layout = Layout::parse("layout", &job.layout)?;

@@ -7,6 +7,7 @@ use tokio::io::BufReader;
 use tokio::net::UnixListener;
 
 use super::*;
+use crate::mixer::sound::LevelSettings;
 use crate::rehearsal::talk::{Ear, FromActors, ToActors, say};
 use crate::service::job::{Caution, LiveRules, Rendition};
 use crate::service::link::{self, SupervisorLink};
@@ -23,6 +24,7 @@ fn job(socket: &Path, folder: &Path) -> Job {
         layout: Layout::built_in_text("grid").unwrap().to_owned(),
         rendition: Rendition { width_px: 128, height_px: 128, fps: 10, video_kbps: 200, sound_kbps: 64 },
         mixer_delay: Duration::from_millis(200),
+        level: LevelSettings::default(),
         targets: vec![TargetJob::Recording { id: TargetId::new("recording"), folder: folder.to_owned() }],
         live: LiveRules::default(),
         duration: None,

@@ -20,7 +20,8 @@ use tokio::sync::mpsc;
 use super::targets::{self, Live, Wanted};
 use super::{Failure, Inspection, complain, inputs, screen};
 use crate::clock::SessionClock;
-use crate::config::Config;
+use crate::config::{Config, Sound, SoundLevel};
+use crate::mixer::sound::LevelSettings;
 use crate::service::job::Rendition;
 use crate::service::process::{OwnProgram, without_secrets};
 use crate::service::progress::{Progress, SyncFigure, table, uploads_table};
@@ -56,6 +57,16 @@ pub(super) fn rendition(config: &Config) -> Rendition {
         fps: programme.fps,
         video_kbps: programme.video_kbps(),
         sound_kbps: programme.sound_kbps,
+    }
+}
+
+/// How loud everybody is made.
+fn level(sound: &Sound) -> LevelSettings {
+    LevelSettings {
+        speech_lufs: (sound.level == SoundLevel::Speech).then_some(sound.target_lufs as f32),
+        duck_db: sound.duck_db as f32,
+        duck_attack: sound.duck_attack.duration(),
+        duck_release: sound.duck_release.duration(),
     }
 }
 
@@ -120,6 +131,7 @@ pub(super) fn run(
         layout,
         rendition,
         mixer_delay: config.mixer.delay.duration(),
+        level: level(&config.sound),
         duration,
         room_empty_grace: config.session.room_empty_grace.duration(),
         conference_grace: config.session.conference_grace.duration(),

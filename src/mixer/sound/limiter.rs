@@ -1,10 +1,12 @@
-//! Keeps the sum below the ceiling, without a click and without touching what is below it.
+//! Keeps the sum below the ceiling, between the samples too, without a click and without touching what is below it.
 //!
 //! A sample's gain is the mean, over a window that contains it, of the least gains that the samples of such windows ask for: it sinks
 //! smoothly before a peak and is there in time. So the output is [`Limiter::DELAY`] samples behind the input; the mixer renders
 //! that much ahead.
 
 use std::collections::VecDeque;
+
+use super::true_peak::TruePeaks;
 
 /// Samples of both windows.
 const WINDOW: usize = 241;
@@ -18,6 +20,9 @@ const RELEASED: f64 = 0.999_95;
 /// A look-ahead limiter for one stereo stream.
 pub(super) struct Limiter {
     ceiling: f32,
+    true_peaks: TruePeaks,
+    /// The peaks of the piece that was pushed last.
+    peaks: Vec<f32>,
     /// Input that waits, interleaved; at most the delay and one piece.
     waiting: VecDeque<[f32; 2]>,
     /// Gains of the samples that wait, oldest first: each the mean of a whole window. Shorter than `waiting` by the delay.
@@ -37,12 +42,14 @@ pub(super) struct Limiter {
 
 impl Limiter {
     /// Samples that must be pushed before the first comes out.
-    pub(super) const DELAY: usize = WINDOW - 1;
+    pub(super) const DELAY: usize = WINDOW - 1 + TruePeaks::DELAY;
 
-    /// A limiter whose output stays within ±`ceiling`.
+    /// A limiter whose output stays within ±`ceiling`, at its samples and between them.
     pub(super) fn new(ceiling: f32) -> Self {
         let mut limiter = Self {
             ceiling: ceiling.clamp(0.01, 1.0),
+            true_peaks: TruePeaks::new(),
+            peaks: Vec::new(),
             waiting: VecDeque::new(),
             gains: VecDeque::new(),
             least: VecDeque::new(),
@@ -59,6 +66,7 @@ impl Limiter {
 
     /// Forgets what waits.
     pub(super) fn clear(&mut self) {
+        self.true_peaks.clear();
         self.waiting.clear();
         self.gains.clear();
         self.least.clear();
@@ -77,26 +85,29 @@ impl Limiter {
 
     /// Takes samples.
     pub(super) fn push(&mut self, left: &[f32], right: &[f32]) {
-        let peak = left.iter().chain(right).fold(0.0_f32, |peak, x| peak.max(x.abs()));
-        let finite = peak.is_finite();
-        if peak <= self.ceiling && finite && self.calm >= WINDOW {
-            for (l, r) in left.iter().zip(right) {
-                self.waiting.push_back([*l, *r]);
-            }
-            let before = self.count;
-            self.count += left.len() as u64;
-            // The gain of sample n is known with sample n + DELAY.
-            let known = self.count.saturating_sub(Self::DELAY as u64) - before.saturating_sub(Self::DELAY as u64);
-            self.gains.extend(std::iter::repeat_n(1.0, known as usize));
-            return;
-        }
+        self.waiting.extend(left.iter().zip(right).map(|(l, r)| [whole(*l), whole(*r)]));
+        let mut peaks = std::mem::take(&mut self.peaks);
+        self.true_peaks.find(left.iter().copied().map(whole), right.iter().copied().map(whole), self.ceiling, &mut peaks);
+        self.follow(&peaks);
+        self.peaks = peaks;
+    }
+
+    /// Makes gains from peaks.
+    fn follow(&mut self, peaks: &[f32]) {
         if self.calm >= WINDOW {
+            if peaks.iter().all(|peak| *peak <= self.ceiling) {
+                let before = self.count;
+                self.count += peaks.len() as u64;
+                // The gain of sample n is known with sample n + DELAY.
+                let known = self.count.saturating_sub(Self::DELAY as u64) - before.saturating_sub(Self::DELAY as u64);
+                self.gains.extend(std::iter::repeat_n(1.0, known as usize));
+                return;
+            }
             self.rest();
             self.least.clear();
         }
-        for (l, r) in left.iter().zip(right) {
-            let (l, r) = if finite { (*l, *r) } else { (whole(*l), whole(*r)) };
-            self.one(l, r);
+        for peak in peaks {
+            self.one(*peak);
         }
     }
 
@@ -117,8 +128,7 @@ impl Limiter {
         std::mem::replace(&mut self.least_gain, 1.0)
     }
 
-    fn one(&mut self, l: f32, r: f32) {
-        let peak = l.abs().max(r.abs());
+    fn one(&mut self, peak: f32) {
         let asked = if peak > self.ceiling { self.ceiling / peak } else { 1.0 };
         while self.least.back().is_some_and(|&(_, gain)| gain >= asked) {
             self.least.pop_back();
@@ -135,7 +145,6 @@ impl Limiter {
         self.calm = if self.held < 1.0 { 0 } else { self.calm + 1 };
         self.mean.push_back(self.held);
         self.sum += self.held - self.mean.pop_front().unwrap_or(1.0);
-        self.waiting.push_back([l, r]);
         self.count += 1;
         if self.count > Self::DELAY as u64 {
             self.gains.push_back((self.sum / WINDOW as f64).min(1.0) as f32);
@@ -195,6 +204,31 @@ mod tests {
         assert_eq!(out[8_700], input[8_700]);
         assert_eq!(out[59_000], input[59_000], "comes back to exactly one");
         assert!(gain[9_500..10_000].iter().any(|g| *g < 0.5));
+    }
+
+    #[test]
+    fn peaks_between_samples_are_caught() {
+        // A quarter of the sample rate, sampled at 45 degrees: the samples are 3 dB below the wave.
+        for gain in [1.0_f32, 1.2, 3.0] {
+            let wave = |n: usize| (std::f32::consts::FRAC_PI_2 * (n % 4) as f32 + std::f32::consts::FRAC_PI_4).sin() * gain;
+            let input: Vec<_> = (0..20_000).map(|n| [wave(n) * 0.1, wave(n)]).collect();
+            let out = run(&input, 960);
+            let highest = out[2_000..18_000].iter().fold(0.0_f32, |most, x| most.max(x[1].abs()));
+            let between = highest * std::f32::consts::SQRT_2;
+            assert!(between <= 0.892 && between > 0.88, "{gain}: {between}");
+        }
+    }
+
+    #[test]
+    fn the_gain_is_there_when_a_peak_between_samples_is() {
+        let wave = |n: usize| (std::f32::consts::FRAC_PI_2 * (n % 4) as f32 + std::f32::consts::FRAC_PI_4).sin();
+        let loud = |n: usize| if (2_000..2_200).contains(&n) { 3.0 } else { 0.1 };
+        let input: Vec<_> = (0..5_000).map(|n| [wave(n) * loud(n); 2]).collect();
+        let out = run(&input, 960);
+        let mut peaks = Vec::new();
+        TruePeaks::new().find(out.iter().map(|pair| pair[0]), out.iter().map(|pair| pair[1]), 0.1, &mut peaks);
+        let highest = peaks.iter().fold(0.0_f32, |most, peak| most.max(*peak));
+        assert!(highest < 0.9 && highest > 0.7, "{highest}");
     }
 
     #[test]

@@ -6,31 +6,44 @@
 //!
 //! The way of a packet: [`decode`] makes samples on arrival, and conceals what is missing; a [`lane`] keeps them by their RTP time; a
 //! [`voice`] reads them at the exact fractional place that the capture times ask for, through a ratio that is bent but never jumps;
-//! [`limiter`] keeps the sum from clipping.
+//! [`level`] makes everybody equally loud, by what [`speech`] hears; [`balance`] makes room where several speak; [`limiter`] keeps the sum from
+//! clipping.
 //!
 //! What it refuses to do: in-band FEC (it shifts the sound by a frame), any jump of a sample stream other than in silence or through a
 //! crossfade, and growing: seconds a Track, number of Tracks and Scenes ahead are bounded.
 
+mod balance;
 mod decode;
 mod lane;
+mod level;
 mod limiter;
 mod sinc;
+mod speech;
 mod track;
+mod true_peak;
 mod voice;
+mod weighting;
 
+#[cfg(test)]
+mod level_tests;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use recorder_core::ids::{ParticipantId, TrackId, TrackKind};
 use recorder_core::scene::Scene;
 use recorder_core::time::SessionTime;
+use serde::{Deserialize, Serialize};
 
 use crate::media::{Codec, MediaFrame};
+use balance::Balance;
+use level::Leveller;
 use limiter::Limiter;
-use track::SoundTrack;
+use speech::Subject;
+use track::{SoundTrack, Wanted};
 
 /// Samples a second, of everything here.
 pub const SAMPLE_RATE_HZ: u32 = 48_000;
@@ -47,15 +60,41 @@ const IDLE_NS: i64 = 30_000_000_000;
 /// What can be set.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct SoundSettings {
-    /// No sample is ever above this, in dB of full scale.
-    pub ceiling_dbfs: f32,
+    /// The signal is never above this, neither at a sample nor between two, in dB of full scale.
+    pub ceiling_dbtp: f32,
     /// Tracks beyond this number are not taken, and counted.
     pub max_tracks: usize,
+    /// How loud everybody is made.
+    pub level: LevelSettings,
 }
 
 impl Default for SoundSettings {
     fn default() -> Self {
-        Self { ceiling_dbfs: -1.0, max_tracks: 256 }
+        Self { ceiling_dbtp: -3.0, max_tracks: 256, level: LevelSettings::default() }
+    }
+}
+
+/// How loud everybody is made.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize, Deserialize)]
+pub struct LevelSettings {
+    /// The loudness that speech is brought to, and the sound of screens not let above, in LUFS; `None` leaves everything as it comes.
+    pub speech_lufs: Option<f32>,
+    /// The sound of shared screens is turned down by so many dB while somebody speaks.
+    pub duck_db: f32,
+    /// In this time.
+    pub duck_attack: Duration,
+    /// And is back in this one.
+    pub duck_release: Duration,
+}
+
+impl Default for LevelSettings {
+    fn default() -> Self {
+        Self {
+            speech_lufs: Some(-16.0),
+            duck_db: 0.0,
+            duck_attack: Duration::from_millis(300),
+            duck_release: Duration::from_secs(1),
+        }
     }
 }
 
@@ -94,6 +133,9 @@ pub struct SoundMixer {
     settings: SoundSettings,
     /// In a fixed order, so that the same input gives the same bits.
     tracks: BTreeMap<TrackId, SoundTrack>,
+    /// The levels of Tracks that were dropped: who comes back is as loud as before.
+    levels_known: BTreeMap<TrackId, Leveller>,
+    balance: Balance,
     audible: BTreeSet<TrackId>,
     scenes: VecDeque<Arc<Scene>>,
     limiter: Limiter,
@@ -131,9 +173,11 @@ impl SoundMixer {
         Self {
             settings,
             tracks: BTreeMap::new(),
+            levels_known: BTreeMap::new(),
+            balance: Balance::new(settings.level),
             audible: BTreeSet::new(),
             scenes: VecDeque::new(),
-            limiter: Limiter::new(10_f32.powf(settings.ceiling_dbfs / 20.0)),
+            limiter: Limiter::new(10_f32.powf(settings.ceiling_dbtp / 20.0)),
             timeline: None,
             counts: SoundCounts::default(),
             left: vec![0.0; PIECE],
@@ -153,7 +197,8 @@ impl SoundMixer {
                 self.counts.refused += 1;
                 return;
             }
-            match SoundTrack::new(self.audible.contains(&frame.track)) {
+            let leveller = self.levels_known.remove(&frame.track).unwrap_or_else(|| Leveller::new(subject_of(&frame.track)));
+            match SoundTrack::new(self.audible.contains(&frame.track), leveller) {
                 Ok(track) => {
                     self.tracks.insert(frame.track.clone(), track);
                 }
@@ -203,8 +248,7 @@ impl SoundMixer {
             *odd = 0.0;
         }
         self.timeline = Some(line);
-        let now = line.instant_ns(line.rendered);
-        self.tracks.retain(|_, track| now - track.last_offer_ns() < IDLE_NS);
+        self.drop_idle(line.instant_ns(line.rendered));
         report.least_gain = self.limiter.take_least_gain();
         report.counts = self.counts;
         report
@@ -226,6 +270,15 @@ impl SoundMixer {
     /// Bytes of samples held, for status and tests.
     pub fn held_bytes(&self) -> usize {
         self.tracks.values().map(SoundTrack::held_bytes).sum()
+    }
+
+    fn drop_idle(&mut self, now_ns: i64) {
+        for (id, track) in self.tracks.extract_if(.., |_, track| now_ns - track.last_offer_ns() >= IDLE_NS) {
+            if self.levels_known.len() >= self.settings.max_tracks {
+                self.levels_known.pop_first();
+            }
+            self.levels_known.insert(id, track.leveller().clone());
+        }
     }
 
     fn timeline_at(&mut self, at: SessionTime) -> Timeline {
@@ -261,8 +314,14 @@ impl SoundMixer {
         let (left, right) = (&mut self.left[..n], &mut self.right[..n]);
         left.fill(0.0);
         right.fill(0.0);
-        let heard =
-            self.tracks.values_mut().filter_map(|t| t.render(from_ns, left, right, &mut self.counts).then_some(())).count();
+        let speaking = self.tracks.values().filter(|track| track.speaks(from_ns)).count();
+        let (people, screens) = self.balance.next(speaking, n);
+        let speech_lufs = self.settings.level.speech_lufs;
+        let mut heard = 0;
+        for (id, track) in &mut self.tracks {
+            let swell = if id.kind == TrackKind::Microphone { people } else { screens };
+            heard += usize::from(track.render(Wanted { from_ns, speech_lufs, swell }, left, right, &mut self.counts));
+        }
         report.heard = report.heard.max(heard);
         n
     }
@@ -274,4 +333,9 @@ impl SoundMixer {
             track.set_audible(self.audible.contains(id));
         }
     }
+}
+
+/// What of a Track counts for its level.
+fn subject_of(track: &TrackId) -> Subject {
+    if track.kind == TrackKind::Microphone { Subject::Speech } else { Subject::Sound }
 }

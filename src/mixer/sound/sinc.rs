@@ -22,7 +22,8 @@ const KAISER_BETA: f64 = 8.5;
 
 static TABLE: LazyLock<Vec<[f32; TAPS]>> = LazyLock::new(|| (0..=PHASES).map(|p| kernel(p as f64 / PHASES as f64)).collect());
 
-fn kernel(fraction: f64) -> [f32; TAPS] {
+/// The taps for a place that lies `fraction` of a sample behind tap 15.
+pub(super) fn kernel(fraction: f64) -> [f32; TAPS] {
     let mut taps = [0.0_f64; TAPS];
     for (n, tap) in taps.iter_mut().enumerate() {
         let x = n as f64 - BEFORE as f64 - fraction;
@@ -71,7 +72,7 @@ pub(super) fn interpolate(path: Path, left: &[f32], right: Option<&[f32]>, out_l
 }
 
 /// In eight lanes, so that it becomes vector instructions.
-fn dot(taps: &[f32; TAPS], input: &[f32]) -> f32 {
+pub(super) fn dot(taps: &[f32; TAPS], input: &[f32]) -> f32 {
     let mut sums = [0.0_f32; 8];
     for (t, x) in taps.chunks_exact(8).zip(input.chunks_exact(8)) {
         for lane in 0..8 {

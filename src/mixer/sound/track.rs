@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::SoundCounts;
 use super::decode::{DecodeError, LONGEST_CONCEALMENT, OpusSound};
 use super::lane::Lane;
+use super::level::{Leveller, Swell};
 use super::sinc::AFTER;
 use super::voice::{FADE, Ramp, Scratch, Voice};
 use crate::media::MediaFrame;
@@ -42,6 +43,14 @@ const VOICES: usize = 4;
 /// The level of silence, in dBov.
 const SILENT_DBOV: f32 = -127.0;
 
+/// What is rendered: the programme instant of the first sample, how loud speech is to be (`None`: as it came), and a gain for all Tracks of a kind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) from_ns: i64,
+    pub(super) speech_lufs: Option<f32>,
+    pub(super) swell: Swell,
+}
+
 /// The sound of one Track.
 pub(super) struct SoundTrack {
     decoder: OpusSound,
@@ -58,6 +67,7 @@ pub(super) struct SoundTrack {
     tail_gain: f32,
     voices: Vec<Voice>,
     audible: Ramp,
+    leveller: Leveller,
     power: f64,
     powered: u64,
     last_offer_ns: i64,
@@ -67,7 +77,8 @@ pub(super) struct SoundTrack {
 }
 
 impl SoundTrack {
-    pub(super) fn new(audible: bool) -> Result<Self, DecodeError> {
+    /// A Track that has brought nothing; `leveller` may know it from before.
+    pub(super) fn new(audible: bool, leveller: Leveller) -> Result<Self, DecodeError> {
         Ok(Self {
             decoder: OpusSound::new()?,
             stream: None,
@@ -79,6 +90,7 @@ impl SoundTrack {
             tail_gain: 1.0,
             voices: Vec::new(),
             audible: Ramp::at(if audible { 1.0 } else { 0.0 }),
+            leveller,
             power: 0.0,
             powered: 0,
             last_offer_ns: 0,
@@ -93,6 +105,16 @@ impl SoundTrack {
 
     pub(super) fn held_bytes(&self) -> usize {
         self.lanes.iter().map(Lane::held_bytes).sum()
+    }
+
+    /// What has been learnt of the person's level.
+    pub(super) fn leveller(&self) -> &Leveller {
+        &self.leveller
+    }
+
+    /// Whether somebody who can be heard speaks at this instant.
+    pub(super) fn speaks(&self, at_ns: i64) -> bool {
+        !self.audible.ending() && self.leveller.speaks(at_ns)
     }
 
     /// Fades in or out, from the next sample rendered.
@@ -143,6 +165,7 @@ impl SoundTrack {
         let samples = &mut self.decoder.samples()[..2 * decoded.samples];
         self.power += samples.iter().map(|x| f64::from(x * x)).sum::<f64>() / 2.0;
         self.powered += decoded.samples as u64;
+        self.leveller.listen(samples, decoded.stereo, frame.capture.as_nanos() as i64);
         if self.tail_gain < 1.0 {
             let rise = (1.0 - self.tail_gain) / FADE as f32;
             for (n, pair) in samples.chunks_exact_mut(2).take(FADE).enumerate() {
@@ -230,9 +253,9 @@ impl SoundTrack {
         }
     }
 
-    /// Adds the Track's sound from `from_ns` on. Returns whether there was any.
-    pub(super) fn render(&mut self, from_ns: i64, left: &mut [f32], right: &mut [f32], counts: &mut SoundCounts) -> bool {
-        let n = left.len();
+    /// Adds the Track's sound. Returns whether there was any.
+    pub(super) fn render(&mut self, wanted: Wanted, left: &mut [f32], right: &mut [f32], counts: &mut SoundCounts) -> bool {
+        let (n, from_ns) = (left.len(), wanted.from_ns);
         if self.audible.silent() {
             self.voices.clear();
             self.pass(from_ns);
@@ -267,6 +290,8 @@ impl SoundTrack {
             lane.play_to(needed);
         }
         if any {
+            let own = wanted.speech_lufs.map_or(Swell::NONE, |lufs| self.leveller.swell(from_ns, n, lufs));
+            own.and(wanted.swell).apply(&mut sum_l, &mut sum_r);
             self.audible.apply(&mut sum_l, &mut sum_r);
             add(left, &sum_l);
             add(right, &sum_r);

@@ -11,15 +11,15 @@ use recorder_core::time::SessionTime;
 use crate::media::{Codec, MediaFrame};
 use crate::mixer::sound::{SoundMixer, SoundSettings, samples_to_ns};
 
-pub(super) const RATE: f64 = 48_000.0;
+pub(in crate::mixer::sound) const RATE: f64 = 48_000.0;
 /// What the mixer is behind the arrivals in these tests.
-pub(super) const DELAY_NS: i64 = 500_000_000;
+pub(in crate::mixer::sound) const DELAY_NS: i64 = 500_000_000;
 
-pub(super) fn track(name: &str) -> TrackId {
+pub(in crate::mixer::sound) fn track(name: &str) -> TrackId {
     TrackId::new(ParticipantId::new(name), TrackKind::Microphone)
 }
 
-pub(super) fn scene(from_ms: u64, names: &[&str]) -> Arc<Scene> {
+pub(in crate::mixer::sound) fn scene(from_ms: u64, names: &[&str]) -> Arc<Scene> {
     Arc::new(Scene {
         from: SessionTime::from_millis(from_ms),
         canvas: CanvasSize { width_px: 16, height_px: 16 },
@@ -31,25 +31,25 @@ pub(super) fn scene(from_ms: u64, names: &[&str]) -> Arc<Scene> {
 }
 
 /// Somebody who sends: a wave (a function of true seconds), encoded in frames.
-pub(super) struct Sender<F: Fn(f64) -> (f32, f32)> {
-    pub(super) id: TrackId,
-    pub(super) wave: F,
-    pub(super) encoder: Encoder,
-    pub(super) channels: usize,
-    pub(super) frame: usize,
-    pub(super) ppm: f64,
-    pub(super) from_ns: i64,
-    pub(super) rtp0: u64,
-    pub(super) stream: u32,
-    pub(super) sent: u64,
+pub(in crate::mixer::sound) struct Sender<F: Fn(f64) -> (f32, f32)> {
+    pub(in crate::mixer::sound) id: TrackId,
+    pub(in crate::mixer::sound) wave: F,
+    pub(in crate::mixer::sound) encoder: Encoder,
+    pub(in crate::mixer::sound) channels: usize,
+    pub(in crate::mixer::sound) frame: usize,
+    pub(in crate::mixer::sound) ppm: f64,
+    pub(in crate::mixer::sound) from_ns: i64,
+    pub(in crate::mixer::sound) rtp0: u64,
+    pub(in crate::mixer::sound) stream: u32,
+    pub(in crate::mixer::sound) sent: u64,
 }
 
 impl<F: Fn(f64) -> (f32, f32)> Sender<F> {
-    pub(super) fn new(name: &str, wave: F) -> Self {
+    pub(in crate::mixer::sound) fn new(name: &str, wave: F) -> Self {
         Self::with(name, 960, Channels::Mono, wave)
     }
 
-    pub(super) fn with(name: &str, frame: usize, channels: Channels, wave: F) -> Self {
+    pub(in crate::mixer::sound) fn with(name: &str, frame: usize, channels: Channels, wave: F) -> Self {
         let mut encoder = Encoder::new(48_000, channels, Application::Audio).unwrap();
         encoder.set_bitrate(Bitrate::Bits(128_000)).unwrap();
         encoder.set_complexity(5).unwrap();
@@ -59,12 +59,12 @@ impl<F: Fn(f64) -> (f32, f32)> Sender<F> {
     }
 
     /// True time of the next packet's first sample.
-    pub(super) fn next_ns(&self) -> i64 {
+    pub(in crate::mixer::sound) fn next_ns(&self) -> i64 {
         self.from_ns + (self.sent as f64 / RATE / (1.0 + self.ppm * 1e-6) * 1e9).round() as i64
     }
 
     /// The next packet, captured when it truly was.
-    pub(super) fn packet(&mut self) -> MediaFrame {
+    pub(in crate::mixer::sound) fn packet(&mut self) -> MediaFrame {
         let capture_ns = self.next_ns();
         let step = 1.0 / RATE / (1.0 + self.ppm * 1e-6);
         let mut input = Vec::with_capacity(self.frame * self.channels);
@@ -91,13 +91,13 @@ impl<F: Fn(f64) -> (f32, f32)> Sender<F> {
         }
     }
 
-    pub(super) fn skip(&mut self, samples: usize) {
+    pub(in crate::mixer::sound) fn skip(&mut self, samples: usize) {
         self.sent += samples as u64;
     }
 }
 
 /// Mixes in blocks, so long as `feed` gives what arrives until a block's instant plus the delay. Starts at 1 s.
-pub(super) fn mix(
+pub(in crate::mixer::sound) fn mix(
     mixer: &mut SoundMixer,
     seconds: f64,
     block: usize,
@@ -117,14 +117,14 @@ pub(super) fn mix(
     (left, right)
 }
 
-pub(super) fn feed_all<F: Fn(f64) -> (f32, f32)>(mixer: &mut SoundMixer, sender: &mut Sender<F>, until_ns: i64) {
+pub(in crate::mixer::sound) fn feed_all<F: Fn(f64) -> (f32, f32)>(mixer: &mut SoundMixer, sender: &mut Sender<F>, until_ns: i64) {
     while sender.next_ns() < until_ns {
         let packet = sender.packet();
         mixer.offer(packet);
     }
 }
 
-pub(super) fn tone(hz: f64, gain: f64) -> impl Fn(f64) -> (f32, f32) {
+pub(in crate::mixer::sound) fn tone(hz: f64, gain: f64) -> impl Fn(f64) -> (f32, f32) {
     move |t| {
         let x = ((TAU * hz * t).sin() * gain) as f32;
         (x, x)
@@ -132,7 +132,7 @@ pub(super) fn tone(hz: f64, gain: f64) -> impl Fn(f64) -> (f32, f32) {
 }
 
 /// Amplitude and phase of a tone in a piece that begins at sample `from` (counted from 1 s).
-pub(super) fn measure(samples: &[f32], from: usize, len: usize, hz: f64) -> (f64, f64) {
+pub(in crate::mixer::sound) fn measure(samples: &[f32], from: usize, len: usize, hz: f64) -> (f64, f64) {
     let (mut re, mut im) = (0.0, 0.0);
     for (n, x) in samples.iter().enumerate().skip(from).take(len) {
         let angle = TAU * hz * (1.0 + n as f64 / RATE);
@@ -142,12 +142,12 @@ pub(super) fn measure(samples: &[f32], from: usize, len: usize, hz: f64) -> (f64
     (2.0 * re.hypot(im) / len as f64, im.atan2(re))
 }
 
-pub(super) fn largest_step(samples: &[f32]) -> f64 {
+pub(in crate::mixer::sound) fn largest_step(samples: &[f32]) -> f64 {
     samples.windows(2).fold(0.0, |most: f64, w| most.max(f64::from((w[1] - w[0]).abs())))
 }
 
 /// The longest stretch in which every sample is below `level`, in ms.
-pub(super) fn longest_quiet_ms(samples: &[f32], level: f32) -> f64 {
+pub(in crate::mixer::sound) fn longest_quiet_ms(samples: &[f32], level: f32) -> f64 {
     let (mut longest, mut run) = (0_usize, 0_usize);
     for x in samples {
         run = if x.abs() < level { run + 1 } else { 0 };
@@ -156,7 +156,7 @@ pub(super) fn longest_quiet_ms(samples: &[f32], level: f32) -> f64 {
     longest as f64 / 48.0
 }
 
-pub(super) fn mixer_for(names: &[&str]) -> SoundMixer {
+pub(in crate::mixer::sound) fn mixer_for(names: &[&str]) -> SoundMixer {
     let mut mixer = SoundMixer::new(SoundSettings::default());
     mixer.show(scene(0, names));
     mixer
