@@ -17,7 +17,7 @@ const SPACING: Duration = Duration::from_secs(1);
 /// So often is a Track asked because of one missing packet, at this distance: by then the keyframe that was asked for has come, and its first
 /// packet has been repeated if it was lost. After that, nobody may be there any more.
 const MISSING_REQUESTS: u32 = 3;
-const MISSING_AGAIN: Duration = Duration::from_millis(120);
+const MISSING_AGAIN: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
 pub(crate) struct KeyframeRequests {
@@ -156,12 +156,12 @@ mod tests {
         };
         assert_eq!(asked(&mut requests, 0, 320, Some(320)), [0; 0]);
         assert_eq!(requests.wake(), Some(at(320)));
-        assert_eq!(asked(&mut requests, 320, 5000, Some(320)), [320, 440, 560]);
+        assert_eq!(asked(&mut requests, 320, 5000, Some(320)), [320, 420, 520]);
         assert_eq!(requests.wake(), None);
         // The packet came after the first request, and the next is missed soon: what was just asked for is waited for.
         assert_eq!(asked(&mut requests, 5000, 5010, Some(5000)), [5000]);
         assert_eq!(asked(&mut requests, 5010, 5050, None), [0; 0]);
-        assert_eq!(asked(&mut requests, 5050, 5300, Some(5060)), [5120, 5240]);
+        assert_eq!(asked(&mut requests, 5050, 5300, Some(5060)), [5100, 5200]);
         // A keyframe that comes meanwhile has its own time.
         assert_eq!(asked(&mut requests, 5300, 5800, Some(5700)), [5700]);
     }

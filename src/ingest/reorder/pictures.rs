@@ -19,9 +19,9 @@ use crate::media::Codec;
 const ASK_AFTER: Duration = Duration::from_millis(320);
 /// After the fifth request, which is the last, nothing more can come: LiveKit answers a later one when an earlier one was lost.
 const GIVE_UP_AFTER: Duration = Duration::from_millis(650);
-/// A frame that passes a hole must be decoded before its instant: the decoder is fed 100 ms before it, and the frame arrived up to a picture
-/// after it was captured.
-const DECODING: Duration = Duration::from_millis(100);
+/// So long before its instant a frame must be there to be decoded in time. With the usual delay the fourth repeat comes just before that: it comes
+/// when a request was lost, which is as usual as that a repeat is.
+const DECODING: Duration = Duration::from_millis(40);
 /// The protocol library takes no packet that is further behind the newest one.
 const REPAIRABLE_PACKETS: u64 = 100;
 /// Packets and bytes that wait at most: several times the largest keyframe of a shared screen.
@@ -148,7 +148,7 @@ impl Pictures {
         // A keyframe that is on its way has repairs of its own, and another request would end them: LiveKit repeats no packet between a
         // request and the keyframe.
         let behind = self.packets.range(hole.seq..);
-        let keyframe = behind.filter(|(_, held)| held.is_keyframe()).map(|(_, held)| held.packet.arrival).min();
+        let keyframe = behind.filter(|(_, held)| held.is_keyframe()).map(|(_, held)| held.packet.arrival).max();
         Some(keyframe.map_or(hole.since, |arrival| arrival.max(hole.since)) + ASK_AFTER)
     }
 

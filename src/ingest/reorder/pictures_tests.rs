@@ -174,8 +174,8 @@ fn a_keyframe_passes_a_hole_when_a_repeat_would_be_too_late() {
     }
     assert_eq!(world.asks_in_ms(), None, "what was to be asked for is there");
     assert_eq!(world.comes(&delta(15, 5)), []);
-    // 400 ms after the packet was missed; the frame between is left out.
-    assert_eq!(world.waits(400), [(1400, vec![(4, false, true), (5, true, false)])]);
+    // 460 ms after the packet was missed; the frame between is left out.
+    assert_eq!(world.waits(400), [(1460, vec![(4, false, true), (5, true, false)])]);
     assert_eq!(world.comes(&delta(10, 2)), [], "too late");
 }
 
@@ -192,6 +192,9 @@ fn a_keyframe_is_asked_for_when_a_repeat_hardly_comes_and_then_given_its_own_tim
     assert_eq!(world.comes(&first), []);
     assert_eq!(world.comes(&third), []);
     assert_eq!(world.asks_in_ms(), Some(1370 + 320), "the keyframe is being repaired");
+    world.ms = 1450;
+    assert_eq!(world.comes(&long(16, 6, 2, true)[0]), []);
+    assert_eq!(world.asks_in_ms(), Some(1450 + 320), "and now another one");
     world.ms = 1500;
     assert_eq!(world.comes(&second), [(5, false, true)]);
     assert_eq!(world.asks_in_ms(), None);
@@ -220,7 +223,7 @@ fn a_mixer_that_waits_less_is_not_kept_waiting() {
     let mut world = World { pictures: Pictures::new(Duration::from_millis(200)), ..World::new() };
     world.comes(&key(9, 1));
     world.comes(&key(11, 3));
-    assert_eq!(world.waits(400), [(100, vec![(3, false, true)])]);
+    assert_eq!(world.waits(400), [(160, vec![(3, false, true)])]);
 }
 
 #[test]
@@ -248,7 +251,7 @@ fn a_frame_of_the_base_layer_passes_a_hole_in_the_others() {
     assert_eq!(world.comes(&layered(15, 7, 8, 1, false)), []);
     assert_eq!(world.comes(&layered(16, 8, 8, 2, false)), []);
     // What may refer to something in the hole is left out, and nobody needs a keyframe.
-    assert_eq!(world.waits(400), [(1400, vec![(4, true, false), (6, true, false), (7, true, false)])]);
+    assert_eq!(world.waits(500), [(1460, vec![(4, true, false), (6, true, false), (7, true, false)])]);
     assert_eq!(world.comes(&layered(17, 9, 9, 0, false)), [(9, true, false)]);
 }
 
@@ -293,7 +296,7 @@ fn the_next_frame_ends_one_without_a_marker() {
     world.comes(&delta(13, 5));
     world.comes(&Wire { marker: false, ..key(14, 6) });
     world.comes(&delta(15, 7));
-    assert_eq!(world.waits(400), [(400, vec![(6, false, true), (7, true, false)])], "behind a hole, too");
+    assert_eq!(world.waits(500), [(460, vec![(6, false, true), (7, true, false)])], "behind a hole, too");
 }
 
 #[test]
@@ -321,7 +324,7 @@ fn h264_frames_are_told_apart_by_what_is_known_of_their_ends() {
     assert_eq!([world.comes(&unit(15, 3, true, &[0x65, 1])), world.comes(&slice(16, 4, true))].concat(), []);
     assert_eq!(world.comes(&unit(18, 6, false, &[0x67, 1])), []);
     assert_eq!(world.comes(&unit(19, 6, true, &[0x65, 1])), []);
-    assert_eq!(world.waits(400), [(400, vec![(6, false, true)])]);
+    assert_eq!(world.waits(500), [(460, vec![(6, false, true)])]);
 }
 
 #[test]
