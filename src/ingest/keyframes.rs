@@ -1,12 +1,10 @@
 //! Throttles keyframe requests.
 //!
-//! In: wishes, and that frames come. Out: the Tracks to ask now. Pure; time comes in. The first wish is granted at once, the next a second
-//! later: an SFU ignores more, and every keyframe costs the sender bandwidth.
+//! In: wishes, and from when on a Track misses a packet that hardly comes any more. Out: the Tracks to ask now. Pure; time comes in. The first wish
+//! is granted at once, the next a second later: an SFU ignores more, and every keyframe costs the sender bandwidth.
 //!
-//! A frame that misses a packet is held back while the packet is asked for again, and all frames behind it with it, keyframes too: no
-//! keyframe ends that stand-still. A request for one would make it longer, because LiveKit repeats no packet any more from the request until it
-//! has forwarded the keyframe. So a camera is asked only when all requests for the packet are over; decision 0012 has the figures. It is asked
-//! again, because what lost the packet may lose the request. Screens may stand still by themselves, and are not watched.
+//! A Track that misses a packet is asked again soon, because what lost the packet may lose the request. Not too soon: LiveKit repeats no packet
+//! between a request and the keyframe, and a second request that meets the keyframe on its way would keep the keyframe from being repaired.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -16,23 +14,10 @@ use recorder_core::ids::TrackId;
 /// Shortest time between two requests for the same Track.
 const SPACING: Duration = Duration::from_secs(1);
 
-/// A camera of usual rate that stands still for so long misses a packet that will not come. The protocol library asks for it up to 66 ms after
-/// the last whole frame, then every 132 ms (it assumes a round trip of 100 ms, because LiveKit's answers about it carry no delay and are not
-/// taken, and looks every 33 ms); five times, and gives up 0.3 s after the last.
-const STILL: Duration = Duration::from_millis(630);
-
-/// One of a lower rate: so many of its own intervals.
-const STILL_INTERVALS: u32 = 4;
-
-/// So often is it asked while it stands still, at this distance: after that, nobody may be there any more.
-const STILL_REQUESTS: u32 = 3;
-const STILL_AGAIN: Duration = Duration::from_millis(100);
-
-/// Weight of the newest interval in the mean: one in so many.
-const INTERVAL_WEIGHT: u32 = 8;
-
-/// Nobody's rate is lower; a longer interval was a pause.
-const LONGEST_INTERVAL: Duration = Duration::from_millis(250);
+/// So often is a Track asked because of one missing packet, at this distance: by then the keyframe that was asked for has come, and its first
+/// packet has been repeated if it was lost. After that, nobody may be there any more.
+const MISSING_REQUESTS: u32 = 3;
+const MISSING_AGAIN: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
 pub(crate) struct KeyframeRequests {
@@ -43,53 +28,50 @@ pub(crate) struct KeyframeRequests {
 struct State {
     asked: Option<Instant>,
     wanted: bool,
-    flow: Option<Flow>,
+    missing: Option<Missing>,
 }
 
-/// The frames of a camera.
-struct Flow {
-    last: Instant,
-    interval: Duration,
-    /// How often it was asked since it stands still.
+/// A packet that hardly comes any more.
+struct Missing {
+    /// From when on a keyframe is needed.
+    since: Instant,
+    /// How often it was asked for.
     asked: u32,
 }
 
-impl Flow {
-    /// When it must be asked for standing still.
-    fn ask_at(&self) -> Option<Instant> {
-        (self.asked < STILL_REQUESTS).then(|| self.last + STILL.max(self.interval * STILL_INTERVALS) + STILL_AGAIN * self.asked)
+impl State {
+    /// Whether a wish is to be granted.
+    fn grants(&self, now: Instant) -> bool {
+        self.wanted && self.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= SPACING)
+    }
+
+    /// When a keyframe must be asked for because of a missing packet.
+    fn missing_at(&self) -> Option<Instant> {
+        let missing = self.missing.as_ref().filter(|missing| missing.asked < MISSING_REQUESTS)?;
+        Some(self.asked.map_or(missing.since, |asked| missing.since.max(asked + MISSING_AGAIN)))
     }
 }
 
 impl KeyframeRequests {
     /// Somebody needs a keyframe of `track`.
     pub(crate) fn want(&mut self, track: &TrackId) {
-        match self.tracks.get_mut(track) {
-            Some(state) => state.wanted = true,
-            None => _ = self.tracks.insert(track.clone(), State { wanted: true, ..State::default() }),
-        }
+        self.state(track).wanted = true;
     }
 
-    /// A frame of a camera came out.
-    pub(crate) fn flows(&mut self, track: &TrackId, now: Instant) {
-        let state = match self.tracks.get_mut(track) {
-            Some(state) => state,
-            None => self.tracks.entry(track.clone()).or_default(),
-        };
-        match &mut state.flow {
-            None => state.flow = Some(Flow { last: now, interval: LONGEST_INTERVAL, asked: 0 }),
-            Some(flow) => {
-                let newest = now.saturating_duration_since(flow.last).min(LONGEST_INTERVAL);
-                flow.interval = (flow.interval * (INTERVAL_WEIGHT - 1) + newest) / INTERVAL_WEIGHT;
-                (flow.last, flow.asked) = (now, 0);
+    /// From when on `track` needs a keyframe, because a packet is missing; `None` when none is.
+    pub(crate) fn misses(&mut self, track: &TrackId, since: Option<Instant>) {
+        match since {
+            None => {
+                if let Some(state) = self.tracks.get_mut(track) {
+                    state.missing = None;
+                }
             }
-        }
-    }
-
-    /// The Track may stand still: it is muted, or not sent.
-    pub(crate) fn rests(&mut self, track: &TrackId) {
-        if let Some(state) = self.tracks.get_mut(track) {
-            state.flow = None;
+            Some(since) => {
+                let state = self.state(track);
+                if state.missing.as_ref().is_none_or(|missing| missing.since != since) {
+                    state.missing = Some(Missing { since, asked: 0 });
+                }
+            }
         }
     }
 
@@ -108,25 +90,28 @@ impl KeyframeRequests {
     pub(crate) fn due(&mut self, now: Instant) -> Vec<TrackId> {
         let mut due = Vec::new();
         for (track, state) in &mut self.tracks {
-            let still = state.flow.as_mut().filter(|flow| flow.ask_at().is_some_and(|at| now >= at));
-            let is_wanted = state.wanted && state.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= SPACING);
-            if still.is_some() || is_wanted {
+            let misses = state.missing_at().is_some_and(|at| at <= now);
+            if misses || state.grants(now) {
                 state.asked = Some(now);
+                if let Some(missing) = &mut state.missing
+                    && misses
+                {
+                    missing.asked += 1;
+                }
                 due.push(track.clone());
-            }
-            if let Some(flow) = still {
-                flow.asked += 1;
             }
         }
         due
     }
 
-    /// When `due` has something next.
+    /// When `due` has something next; wishes that were never granted are due at once.
     pub(crate) fn wake(&self) -> Option<Instant> {
-        let wanted =
-            self.tracks.values().filter(|state| state.wanted).filter_map(|state| state.asked.map(|asked| asked + SPACING));
-        let flows = self.tracks.values().filter_map(|state| state.flow.as_ref());
-        wanted.chain(flows.filter_map(Flow::ask_at)).min()
+        let wished = |state: &State| state.wanted.then_some(state.asked? + SPACING);
+        self.tracks.values().flat_map(|state| [wished(state), state.missing_at()]).flatten().min()
+    }
+
+    fn state(&mut self, track: &TrackId) -> &mut State {
+        self.tracks.entry(track.clone()).or_default()
     }
 }
 
@@ -157,31 +142,28 @@ mod tests {
     }
 
     #[test]
-    fn a_camera_that_stands_still_is_asked_early_and_a_few_times() {
+    fn a_track_that_misses_a_packet_is_asked_in_time_and_a_few_times() {
         let track = TrackId::new(ParticipantId::new("a"), TrackKind::Camera);
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut requests = KeyframeRequests::default();
-        // 25 a second, then a pause, then again.
-        for ms in (0..2000).step_by(40).chain((5000..6000).step_by(40)) {
-            assert_eq!(requests.due(at(ms)), [], "at {ms} ms");
-            requests.flows(&track, at(ms));
-            if ms == 1960 {
-                assert_eq!(requests.wake(), Some(at(2590)));
-                assert_eq!(requests.due(at(2589)), []);
-                assert_eq!(requests.due(at(2590)), std::slice::from_ref(&track));
-                assert_eq!((requests.due(at(2591)), requests.wake()), (vec![], Some(at(2690))));
-                let asked = (2592..5000).filter(|ms| !requests.due(at(*ms)).is_empty());
-                assert_eq!(asked.collect::<Vec<_>>(), [2690, 2790]);
-            }
-        }
-        requests.rests(&track);
-        assert_eq!((requests.due(at(9000)), requests.wake()), (vec![], None), "a muted one may stand still");
-        // Five a second is slow, and not still.
-        for ms in (10_000..14_000).step_by(200) {
-            assert_eq!(requests.due(at(ms)), [], "at {ms} ms");
-            requests.flows(&track, at(ms));
-        }
+        let asked = |requests: &mut KeyframeRequests, from: u64, until: u64, since: Option<u64>| {
+            let is_asked = |ms: &u64| {
+                requests.misses(&track, since.map(at));
+                !requests.due(at(*ms)).is_empty()
+            };
+            (from..until).filter(is_asked).collect::<Vec<_>>()
+        };
+        assert_eq!(asked(&mut requests, 0, 320, Some(320)), [0; 0]);
+        assert_eq!(requests.wake(), Some(at(320)));
+        assert_eq!(asked(&mut requests, 320, 5000, Some(320)), [320, 420, 520]);
+        assert_eq!(requests.wake(), None);
+        // The packet came after the first request, and the next is missed soon: what was just asked for is waited for.
+        assert_eq!(asked(&mut requests, 5000, 5010, Some(5000)), [5000]);
+        assert_eq!(asked(&mut requests, 5010, 5050, None), [0; 0]);
+        assert_eq!(asked(&mut requests, 5050, 5300, Some(5060)), [5100, 5200]);
+        // A keyframe that comes meanwhile has its own time.
+        assert_eq!(asked(&mut requests, 5300, 5800, Some(5700)), [5700]);
     }
 
     #[test]

@@ -5,8 +5,8 @@
 //! It runs on an own thread named `ingest`, which decodes nothing, logs no packet and waits for nobody: sinks drop when full.
 //! It refuses to speak signaling, to send media, and to know who may be recorded: what is not mapped to a Track is thrown away.
 //!
-//! The protocol work (ICE, DTLS, SRTP, SCTP, NACK, RTX, RED) is str0m's, which does no I/O. [`receiver`] wraps it without I/O either, so that
-//! tests run it in virtual time; `run` is the loop around it, `sockets` and `tcp` are its network.
+//! The protocol work (ICE, DTLS, SRTP, SCTP, NACK, RTX) is str0m's, which does no I/O; `reorder` makes frames of its packets. [`receiver`] wraps
+//! both without I/O either, so that tests run it in virtual time; `run` is the loop around it, `sockets` and `tcp` are its network.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -22,6 +22,7 @@ pub mod capture;
 mod speech;
 mod keyframes;
 pub mod receiver;
+mod reorder;
 mod run;
 pub mod sdp;
 mod sockets;
@@ -50,6 +51,8 @@ pub struct IngestSettings {
     pub silence_limit: Duration,
     /// Not connected this long after the first offer means [`IngestEvent::Failed`].
     pub connect_limit: Duration,
+    /// How long after its capture a picture is shown: a frame waits at most so long for a packet before it.
+    pub mixer_delay: Duration,
 }
 
 impl IngestSettings {
@@ -62,6 +65,7 @@ impl IngestSettings {
             transports: Transports::UdpThenTcp,
             silence_limit: Duration::from_secs(8),
             connect_limit: Duration::from_secs(10),
+            mixer_delay: Duration::from_millis(500),
         }
     }
 }

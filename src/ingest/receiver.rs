@@ -4,7 +4,7 @@
 //! Runs on the reception thread, or in a test's virtual time: it never reads a clock. It refuses to pass on what is not mapped to a Track.
 //!
 //! Three habits of SFUs are met here, two more in [`super::sdp`]: an m-line is used again for another stream without saying so by a
-//! header extension (the m-line is thrown away in str0m first, or the old stream's depacketizer would take the new packets for old ones);
+//! header extension (the m-line is thrown away in str0m first, or keyframes might be asked of the old stream);
 //! Opus is retransmitted on its own SSRC (str0m asks only where there is a repair SSRC); tiny blank frames end a stream.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -12,22 +12,18 @@ use std::time::{Duration, Instant};
 
 use recorder_core::ids::TrackId;
 use str0m::change::SdpOffer;
-use str0m::format::Codec as RtpCodec;
 use str0m::media::{KeyframeRequestKind, Mid};
 use str0m::net::Transmit;
 use str0m::{Candidate, Event, IceConnectionState, Input, Output, Rtc};
 
+use self::packets::Stretch;
 use self::streams::{Report, Stream, nanos_since_1970};
 use super::keyframes::KeyframeRequests;
 use super::sdp::{Media, Offer, correct_answer};
 use super::{CaptureTimes, Flow, IngestError, IngestEvent, IngestSettings};
 use crate::clock::SessionClock;
-use crate::media::{Codec, MediaFrame};
+use crate::media::MediaFrame;
 
-/// Packets of a video stream that may wait for a missing one; must exceed the packets of the largest keyframe (a shared screen).
-const VIDEO_REORDER_PACKETS: usize = 500;
-/// Packets of a sound stream that may wait for a missing one: 300 ms of Opus, inside the mixer's delay.
-const SOUND_REORDER_PACKETS: usize = 15;
 /// An SFU that hears our first check before our answer drops it; the default of 250 ms would cost that much of the programme's start.
 const FIRST_STUN_RETRY: Duration = Duration::from_millis(50);
 /// Candidates kept until the first offer.
@@ -35,6 +31,7 @@ const MAX_EARLY_CANDIDATES: usize = 64;
 /// Longest time between two looks at the clock.
 const MAX_SLEEP: Duration = Duration::from_millis(500);
 
+mod packets;
 mod streams;
 
 /// Which Track an m-line carries.
@@ -74,6 +71,7 @@ struct Line {
     ssrc: Option<u32>,
     /// The last keyframe was a blank one: nothing until the next real keyframe is a picture.
     blank: bool,
+    stretch: Option<Stretch>,
 }
 
 /// One connection to an SFU, received; see the module.
@@ -82,6 +80,7 @@ pub struct Receiver {
     clock: SessionClock,
     silence_limit: Duration,
     connect_limit: Duration,
+    mixer_delay: Duration,
     capture: Box<dyn CaptureTimes>,
     connection: u32,
     link: Link,
@@ -108,6 +107,7 @@ impl Receiver {
             clock: settings.clock,
             silence_limit: settings.silence_limit,
             connect_limit: settings.connect_limit,
+            mixer_delay: settings.mixer_delay,
             capture,
             connection: 0,
             link: Link::Idle,
@@ -219,16 +219,17 @@ impl Receiver {
         for MidTrack { mid: name, track, source } in tracks {
             let mid = Mid::from(name.as_str());
             let ssrc = self.ssrcs.get(&name).copied();
-            let blank = self
-                .lines
-                .get(&mid)
-                .is_some_and(|old| old.track == track && old.source == source && old.ssrc == ssrc && old.blank);
+            let same = self.lines.get_mut(&mid).filter(|old| old.track == track && old.source == source && old.ssrc == ssrc);
+            let (blank, stretch) = same.map_or((false, None), |old| (old.blank, old.stretch.take()));
             lines.retain(|_, line: &mut Line| line.track != track);
-            lines.insert(mid, Line { track, source, ssrc, blank });
+            lines.insert(mid, Line { track, source, ssrc, blank, stretch });
         }
         for gone in self.lines.values().filter(|old| !lines.values().any(|line: &Line| line.track == old.track)) {
             self.keyframes.forget(&gone.track);
             self.capture.forget(&gone.track);
+        }
+        for begins in lines.values().filter(|line| line.stretch.is_none()) {
+            self.keyframes.misses(&begins.track, None);
         }
         self.lines = lines;
     }
@@ -286,13 +287,17 @@ impl Receiver {
     pub fn timeout(&mut self, now: Instant) {
         self.now = self.now.max(now);
         self.watch();
+        self.release_due();
         self.input(Input::Timeout(self.now));
     }
 
     /// When [`Receiver::timeout`] is needed next.
     pub fn wake(&self) -> Instant {
-        let wake = self.rtc_wake.min(self.now + MAX_SLEEP);
-        self.keyframes.wake().map_or(wake, |keyframe| wake.min(keyframe))
+        if self.link == Link::Failed {
+            return self.now + MAX_SLEEP;
+        }
+        let own = self.lines.values().filter_map(Line::wake).chain(self.keyframes.wake());
+        own.fold(self.rtc_wake.min(self.now + MAX_SLEEP), Instant::min)
     }
 
     /// The next thing to send, pass on, or tell.
@@ -387,7 +392,7 @@ impl Receiver {
                 self.link = Link::Silent;
                 self.out.push_back(Out::Event(IngestEvent::Disconnected));
             }
-            Event::MediaData(data) => self.media(data),
+            Event::RtpPacket(packet) => self.packet(packet),
             Event::SenderFeedback(feedback) => {
                 let info = feedback.sender_info;
                 let report = Report {
@@ -422,16 +427,6 @@ impl Receiver {
     }
 }
 
-fn codec(codec: RtpCodec) -> Option<Codec> {
-    match codec {
-        RtpCodec::Opus => Some(Codec::Opus),
-        RtpCodec::Vp8 => Some(Codec::Vp8),
-        RtpCodec::Vp9 => Some(Codec::Vp9),
-        RtpCodec::H264 => Some(Codec::H264),
-        _ => None,
-    }
-}
-
 fn new_rtc(now: Instant) -> Rtc {
     super::install_crypto();
     let mut builder = Rtc::builder();
@@ -442,8 +437,7 @@ fn new_rtc(now: Instant) -> Rtc {
         .enable_vp8(true)
         .enable_vp9(true)
         .enable_h264(true)
-        .set_reordering_size_video(VIDEO_REORDER_PACKETS)
-        .set_reordering_size_audio(SOUND_REORDER_PACKETS)
+        .set_rtp_mode(true)
         .build(now)
 }
 

@@ -29,24 +29,51 @@ fn a_lost_opus_packet_is_asked_for_and_used() {
 }
 
 #[test]
-fn an_unrepaired_hole_in_a_picture_stream_asks_for_a_keyframe_once_a_second() {
+fn an_unrepaired_hole_in_a_picture_stream_asks_for_a_keyframe_until_one_comes() {
     let (mut world, video, _) = World::connected(Box::new(ArrivalIsCapture));
     world.loses = Box::new(|datagram| is_rtp(datagram, 97, None) || is_rtp(datagram, 96, Some(104)));
-    world.send_video(video, 100..103, Vp8::Key(640));
+    world.send_video(video, 100..105, Vp8::Key(640));
     assert_eq!(world.keyframe_requests.len(), 0);
-    world.send_video(video, 103..200, Vp8::Inter);
+    let missed = world.now - world.start;
+    world.send_video(video, 105..200, Vp8::Inter);
     let frames = world.seen(&camera("a"));
     let hole = frames.iter().position(|f| !f.contiguous).expect("the hole is flagged");
     assert_eq!(frames[hole].rtp_time, frames[0].rtp_time + 5 * 3000);
-    assert!(world.keyframe_requests.len() >= 2, "repeated until a keyframe comes: {:?}", world.keyframe_requests);
-    assert!(
-        world.keyframe_requests.windows(2).all(|w| w[1] - w[0] >= Duration::from_millis(990)),
-        "{:?}",
-        world.keyframe_requests
-    );
-    let before = world.keyframe_requests.len();
+    // A few times early, then once a second.
+    let asked: Vec<u128> = world.keyframe_requests.iter().map(|at| (*at - missed).as_millis()).collect();
+    let about = |expected: u128| move |at: &u128| (expected..expected + 25).contains(at);
+    let expected = [320, 420, 520, 1520, 2520];
+    assert!(asked.len() == expected.len() && asked.iter().zip(expected).all(|(at, expected)| about(expected)(at)), "{asked:?}");
     world.send_video(video, 200..260, Vp8::Key(640));
-    assert!(world.keyframe_requests.len() <= before + 1, "no more after the keyframe");
+    assert_eq!(world.keyframe_requests.len(), expected.len(), "no more after the keyframe");
+}
+
+#[test]
+fn a_keyframe_ends_a_hole_that_is_not_repaired() {
+    let (mut world, video, _) = World::connected(Box::new(ArrivalIsCapture));
+    world.loses = Box::new(|datagram| is_rtp(datagram, 97, None) || is_rtp(datagram, 96, Some(104)));
+    world.send_video(video, 100..108, Vp8::Key(640));
+    world.send_video(video, 108..130, Vp8::Key(640));
+    assert_eq!(world.keyframe_requests.len(), 0, "one is there");
+    let frames = world.seen(&camera("a"));
+    assert_eq!(numbers(&frames), (0..4).chain(8..30).collect::<Vec<_>>());
+    assert!(frames[4].keyframe && !frames[4].contiguous && frames[5].contiguous);
+}
+
+#[test]
+fn a_repeat_that_comes_in_time_leaves_no_trace() {
+    let (mut world, video, _) = World::connected(Box::new(ArrivalIsCapture));
+    world.loses = Box::new(|datagram| is_rtp(datagram, 96, Some(104)) || is_rtp(datagram, 96, Some(110)));
+    world.send_video(video, 100..120, Vp8::Key(640));
+    assert!(world.nacked >= 2);
+    let frames = world.seen(&camera("a"));
+    assert_eq!(numbers(&frames), (0..20).collect::<Vec<_>>());
+    assert!(frames.iter().all(|f| f.contiguous) && world.keyframe_requests.is_empty());
+}
+
+/// Which frames of [`World::send_video`] these are, from the first on.
+fn numbers(frames: &[&MediaFrame]) -> Vec<u64> {
+    frames.iter().map(|frame| (frame.rtp_time - frames[0].rtp_time) / 3000).collect()
 }
 
 /// As [`new_sfu`], and sound may be sent twice.

@@ -15,6 +15,7 @@ use str0m::rtp::{RawPacket, RtpWrite, rtcp::Rtcp};
 use super::streams::extend;
 use super::*;
 use crate::ingest::capture::ArrivalIsCapture;
+use crate::media::Codec;
 
 const TICK: Duration = Duration::from_millis(5);
 

@@ -119,7 +119,7 @@ impl Worker {
         let (media, source) = media::lanes();
         let (tokens, token_desk) = TokenSource::new();
         // First, because the network takes longest.
-        let conference = enter(&job.conference, clock, media.clone(), tokens);
+        let conference = enter(&job, clock, media.clone(), tokens);
         let canvas = CanvasSize::new(job.rendition.width_px, job.rendition.height_px)?;
         let ring = Ring::default();
         let settings = ProgrammeSettings {
@@ -434,12 +434,14 @@ impl Worker {
     }
 }
 
-fn enter(job: &ConferenceJob, clock: SessionClock, media: MediaSink, tokens: TokenSource) -> ConferenceHandle {
+fn enter(job: &Job, clock: SessionClock, media: MediaSink, tokens: TokenSource) -> ConferenceHandle {
     let capture = Box::new(ClockModel::new());
-    match job {
+    match &job.conference {
         ConferenceJob::LiveKit { url, token, refreshed } => {
-            let settings = LiveKitSettings::new(url.clone(), token.clone(), clock, capture);
-            livekit_room::enter(LiveKitSettings { refreshed: refreshed.clone(), ..settings }, media, tokens)
+            let mut settings = LiveKitSettings::new(url.clone(), token.clone(), clock, capture);
+            settings.refreshed.clone_from(refreshed);
+            settings.ingest.mixer_delay = job.mixer_delay;
+            livekit_room::enter(settings, media, tokens)
         }
         ConferenceJob::Rehearsal { socket } => {
             rehearsal::enter(RehearsalSettings { socket: socket.clone(), clock }, capture, media)

@@ -1,16 +1,17 @@
 //! Which RTP stream a frame or a sender report belongs to, and so its place in time.
 //!
-//! In: frames and reports as str0m gives them, and the m-lines of [`Receiver`]. Out: [`MediaFrame`]s with a capture time. Runs where the
+//! In: frames of [`super::packets`] and reports as str0m gives them, and the m-lines of [`Receiver`]. Out: [`MediaFrame`]s with a capture time. Runs where the
 //! receiver runs. It refuses what is not mapped to a Track, blank pictures, and the reports of a stream that has ended.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use recorder_core::ids::{TrackId, TrackKind};
-use str0m::media::{MediaData, Mid};
+use recorder_core::ids::TrackId;
+use str0m::media::Mid;
 
-use super::{Out, Receiver, codec};
+use super::{Out, Receiver};
 use crate::ingest::blank::is_blank;
+use crate::ingest::reorder::Frame;
 use crate::ingest::speech;
 use crate::media::{Codec, MediaFrame};
 
@@ -41,15 +42,13 @@ pub(super) struct Report {
 }
 
 impl Receiver {
-    pub(super) fn media(&mut self, data: MediaData) {
-        let Some(codec) = codec(data.params.spec().codec) else { return };
-        let Some(line) = self.lines.get_mut(&data.mid) else { return };
-        let keyframe = codec == Codec::Opus || data.is_keyframe();
+    pub(super) fn media(&mut self, mid: Mid, frame: Frame) {
+        let Frame { codec, time: rtp_time, keyframe, .. } = frame;
+        let Some(line) = self.lines.get_mut(&mid) else { return };
         if codec != Codec::Opus && keyframe {
-            line.blank = is_blank(codec, &data.data);
+            line.blank = is_blank(codec, &frame.data);
         }
         if line.blank {
-            self.keyframes.rests(&line.track);
             if !keyframe {
                 // Real pictures are back, but their keyframe was lost.
                 self.keyframes.want(&line.track);
@@ -57,10 +56,9 @@ impl Receiver {
             return;
         }
         let track = line.track.clone();
-        let is = StreamIdentity { connection: self.connection, mid: data.mid, ssrc: line.ssrc, source: line.source.clone() };
-        let rtp_time = data.time.numer();
-        let clock_hz = data.time.frequency().get();
-        let arrival = self.clock.at(data.network_time);
+        let is = StreamIdentity { connection: self.connection, mid, ssrc: line.ssrc, source: line.source.clone() };
+        let clock_hz = clock_hz(&track);
+        let arrival = self.clock.at(frame.arrival);
 
         let stream = current_stream(&mut self.streams, &track, is);
         let first = stream.last_rtp_time.is_none();
@@ -71,16 +69,16 @@ impl Receiver {
             self.capture.sender_report(&track, number, clock_hz, report.ntp_ns, extend(rtp_time, report.rtp_time), at);
         }
         let made_up = codec == Codec::Opus
-            && speech::is_made_up(&data.data)
-            && stream.last_word.is_some_and(|word| data.network_time.saturating_duration_since(word) < speech::MADE_UP_FOR);
-        if codec == Codec::Opus && !speech::is_made_up(&data.data) {
-            stream.last_word = Some(data.network_time);
+            && speech::is_made_up(&frame.data)
+            && stream.last_word.is_some_and(|word| frame.arrival.saturating_duration_since(word) < speech::MADE_UP_FOR);
+        if codec == Codec::Opus && !speech::is_made_up(&frame.data) {
+            stream.last_word = Some(frame.arrival);
         }
         let capture = if codec != Codec::Opus {
             self.capture.arrived(&track, number, clock_hz, rtp_time, arrival)
         } else if !made_up {
             // Else a sender's sound would count as later than it is, by the length of a packet, and its picture not.
-            let sent_at_most_then = arrival - speech::duration(&data.data);
+            let sent_at_most_then = arrival - speech::duration(&frame.data);
             self.capture.arrived(&track, number, clock_hz, rtp_time, sent_at_most_then)
         } else {
             // The server needs not wait for samples: its silence would pull the sender's clock to where nobody's sound can be.
@@ -89,18 +87,16 @@ impl Receiver {
                 None => return,
             }
         };
+        // Of a stream that begins nothing is missing yet; of one that is mapped again something may be.
+        let contiguous = frame.contiguous || first;
         if codec != Codec::Opus {
-            if track.kind == TrackKind::Camera {
-                self.keyframes.flows(&track, self.now);
-            }
             if keyframe {
                 self.keyframes.satisfied(&track);
-            } else if first || !data.contiguous {
+            } else if first || !contiguous {
                 self.keyframes.want(&track);
             }
         }
-        let contiguous = data.contiguous;
-        let data = data.data;
+        let data = frame.data;
         self.out.push_back(Out::Frame(MediaFrame {
             track,
             codec,
@@ -126,9 +122,14 @@ impl Receiver {
             return;
         };
         let at = self.clock.at(report.received_at);
-        let clock_hz = if line.track.kind.is_video() { 90_000 } else { 48_000 };
+        let clock_hz = clock_hz(&line.track);
         self.capture.sender_report(&line.track, stream.number, clock_hz, report.ntp_ns, extend(last, report.rtp_time), at);
     }
+}
+
+/// Of RTP times: all codecs that are received have the same (RFC 7741, 9628, 6184 and 7587).
+fn clock_hz(track: &TrackId) -> u32 {
+    if track.kind.is_video() { 90_000 } else { 48_000 }
 }
 
 /// The stream of `track`, counted anew when another than before carries it.
