@@ -129,22 +129,54 @@ impl Overlay {
         std::mem::size_of_val(self.luma.as_slice()) + std::mem::size_of_val(self.chroma.as_slice())
     }
 
-    /// Lays it over the planes, upper left corners together; what hangs over is left out.
-    pub(crate) fn lay_over(&self, below: &mut PlanesMut<'_>) {
-        let width = self.width.min(below.width);
-        for (terms, line) in self.luma.chunks(self.width).zip(below.y.chunks_mut(below.y_stride)).take(below.height) {
-            for (term, value) in terms.iter().zip(&mut line[..width]) {
+    /// Lays the part of it that begins at the even position (`x`, `y`) over the planes; what hangs over on either side is left out.
+    pub(crate) fn lay_over(&self, below: &mut PlanesMut<'_>, x: usize, y: usize) {
+        if x >= self.width || y >= self.height {
+            return;
+        }
+        let width = (self.width - x).min(below.width);
+        let lines = below.y.chunks_mut(below.y_stride).take(below.height);
+        for (terms, line) in self.luma.chunks(self.width).skip(y).zip(lines) {
+            for (term, value) in terms[x..].iter().zip(&mut line[..width]) {
                 *value = blend(*value, term.keep, term.add);
             }
         }
         let (cw, ch) = (width.div_ceil(2), below.height.div_ceil(2));
-        let lines = below.u.chunks_mut(below.c_stride).zip(below.v.chunks_mut(below.c_stride));
-        for (terms, (u, v)) in self.chroma.chunks(self.width / 2).zip(lines).take(ch) {
-            for ((term, u), v) in terms.iter().zip(&mut u[..cw]).zip(&mut v[..cw]) {
+        let lines = below.u.chunks_mut(below.c_stride).zip(below.v.chunks_mut(below.c_stride)).take(ch);
+        for (terms, (u, v)) in self.chroma.chunks(self.width / 2).skip(y / 2).zip(lines) {
+            for ((term, u), v) in terms[x / 2..].iter().zip(&mut u[..cw]).zip(&mut v[..cw]) {
                 *u = blend(*u, term.keep, term.add_u);
                 *v = blend(*v, term.keep, term.add_v);
             }
         }
+    }
+}
+
+/// One colour with transparency, to be laid over any number of pixels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Tint {
+    keep: u16,
+    add: [u16; 3],
+}
+
+impl Tint {
+    /// A colour that covers `alpha` (0 to 1) of what is below.
+    pub(crate) fn new(Rgb(r, g, b): Rgb, alpha: f32) -> Self {
+        let (keep, add) = terms([r, g, b, 255].map(|channel| f32::from(channel) * alpha));
+        Self { keep, add }
+    }
+
+    /// Lays it over all of the planes.
+    pub(crate) fn lay_over(self, below: &mut PlanesMut<'_>) {
+        let (width, height) = (below.width, below.height);
+        let tint = |plane: &mut [u8], stride: usize, row: usize, rows: usize, add: u16| {
+            for line in plane.chunks_mut(stride).take(rows) {
+                line[..row].iter_mut().for_each(|value| *value = blend(*value, self.keep, add));
+            }
+        };
+        tint(below.y, below.y_stride, width, height, self.add[0]);
+        tint(below.u, below.c_stride, width.div_ceil(2), height.div_ceil(2), self.add[1]);
+        tint(below.v, below.c_stride, width.div_ceil(2), height.div_ceil(2), self.add[2]);
     }
 }
 
