@@ -106,7 +106,7 @@ fn ours() -> Vec<Vec<u8>> {
         .collect();
     let ids: Vec<TrackId> = tiles.iter().filter_map(|tile| tile.video.clone()).collect();
     let from = SessionTime::from_millis(1000);
-    mixer.show(Arc::new(Scene { from, canvas: CANVAS, background: Rgb(0, 0, 0), tiles, card: None, audible: Vec::new() }));
+    mixer.show(Arc::new(Scene { tiles, ..Scene::empty(from, CANVAS, Rgb(0, 0, 0)) }));
     let draw = |n: u64| {
         let at = SessionTime::from_nanos(from.as_nanos() + n * TICK_NS);
         for ((source, (width, height, ..)), id) in (0..).zip(SOURCES).zip(&ids) {

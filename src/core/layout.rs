@@ -11,7 +11,7 @@ mod flow;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use crate::scene::{CanvasSize, Fit, Label, Rect, Rgb, Scene, Tile};
+use crate::scene::{CanvasSize, Fit, Label, LabelStyle, Rect, Rgb, Scene, Tile};
 use crate::secret::Pii;
 use crate::stage::{Part, Seat, Stage};
 use crate::time::SessionTime;
@@ -163,7 +163,7 @@ impl Layout {
         BUILT_IN.iter().map(|(name, _)| *name)
     }
 
-    /// Gives everybody on the `stage` a place, as far as there is room. The Scene has no card.
+    /// Gives everybody on the `stage` a place, as far as there is room.
     pub fn arrange(&self, stage: &Stage, canvas: CanvasSize, from: SessionTime) -> Scene {
         let tiles = stage.seats.len();
         let screens = stage.seats.iter().filter(|seat| seat.part == Part::Screen).count();
@@ -174,7 +174,7 @@ impl Layout {
         for region in self.arrangements.iter().find(fits).map(|arrangement| &arrangement.regions).into_iter().flatten() {
             region.place(&mut waiting, canvas, &mut placed);
         }
-        Scene { from, canvas, background: self.background, tiles: placed, card: None, audible: stage.audible.clone() }
+        Scene { tiles: placed, audible: stage.audible.clone(), ..Scene::empty(from, canvas, self.background) }
     }
 }
 
@@ -216,7 +216,7 @@ impl Region {
                 Part::Person => self.cameras,
             },
             label: match self.labels {
-                Labels::Names => Some(Label { name: label(seat), muted: seat.muted }),
+                Labels::Names => Some(Label { name: label(seat), muted: seat.muted, hand: false, style: LabelStyle::Plate }),
                 Labels::None => None,
             },
             speaking: seat.speaking && self.speaker == Speaker::Border,

@@ -1,3 +1,4 @@
+use recorder_core::scene::LabelStyle;
 use recorder_core::secret::Pii;
 
 use super::*;
@@ -10,7 +11,7 @@ fn artist() -> TextArtist {
 const TILE: Rect = Rect { x: 0, y: 0, width: 426, height: 240 };
 
 fn label(name: &str) -> Label {
-    Label { name: Pii::new(name), muted: false }
+    Label { name: Pii::new(name), muted: false, hand: false, style: LabelStyle::Plate }
 }
 
 /// Luma of an overlay over flat grey.

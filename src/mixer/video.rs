@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use recorder_core::ids::{ParticipantId, TrackId};
-use recorder_core::scene::{CanvasSize, Rect, Rgb, Scene, Tile};
+use recorder_core::scene::{CanvasSize, Content, Rect, Rgb, Scene, Tile};
 use recorder_core::time::SessionTime;
 
 use super::canvas::{Canvas, on_canvas, overlap};
@@ -249,7 +249,7 @@ impl VideoMixer {
         let places = self.places_of(&scene);
         let same_ground = self.scene.as_ref().is_some_and(|old| {
             old.background == scene.background
-                && old.card == scene.card
+                && old.ornaments == scene.ornaments
                 && self.places.len() == places.len()
                 && self.places.iter().zip(&places).all(|(old, new)| old.rect == new.rect)
         });
@@ -264,8 +264,12 @@ impl VideoMixer {
         } else {
             let whole = self.canvas.whole();
             self.canvas.fill(whole, scene.background.into());
-            if let Some(sentence) = scene.card.as_ref().and_then(|card| self.artist.card(&card.text, self.canvas.size())) {
-                lay_centred(&mut self.canvas, &sentence, whole);
+            for ornament in &scene.ornaments {
+                let Content::Text(words) = &ornament.content else { continue };
+                let sentence = self.artist.card(words.expose(), self.canvas.size());
+                if let (Some(sentence), Some(rect)) = (sentence, on_canvas(ornament.rect, scene.canvas, self.canvas.size())) {
+                    lay_centred(&mut self.canvas, &sentence, rect);
+                }
             }
         }
         self.scene = Some(scene);

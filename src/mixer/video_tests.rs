@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use recorder_core::ids::TrackKind;
-use recorder_core::scene::{Card, Fit, Label};
+use recorder_core::scene::{Align, Content, Fit, Label, LabelStyle, Ornament};
 use recorder_core::secret::Pii;
 
 use super::*;
@@ -37,11 +37,11 @@ fn tile(name: &str, x: u32, y: u32, width: u32, height: u32) -> Tile {
 }
 
 fn scene(from: SessionTime, tiles: Vec<Tile>) -> Arc<Scene> {
-    Arc::new(Scene { from, canvas: SIZE, background: BACKGROUND, tiles, card: None, audible: Vec::new() })
+    Arc::new(Scene { tiles, ..Scene::empty(from, SIZE, BACKGROUND) })
 }
 
 fn named(mut tile: Tile, name: &str) -> Tile {
-    tile.label = Some(Label { name: Pii::new(name), muted: false });
+    tile.label = Some(Label { name: Pii::new(name), muted: false, hand: false, style: LabelStyle::Plate });
     tile
 }
 
@@ -223,8 +223,16 @@ fn what_does_not_move_is_not_painted_and_the_counts_tell() {
 #[test]
 fn a_card_stands_in_the_middle_and_a_label_over_each_new_picture() {
     let mut mixer = mixer();
-    let card = Some(Card { text: "Nobody is here".to_owned() });
-    mixer.show(Arc::new(Scene { card, ..Scene::clone(&scene(tick(0), Vec::new())) }));
+    let notice = Ornament {
+        rect: Rect { x: 0, y: 0, width: SIZE.width_px, height: SIZE.height_px },
+        align: Align::Center,
+        content: Content::Text(Pii::new("Nobody is here")),
+        text_px: 20,
+        colour: Rgb(255, 255, 255),
+        plate: None,
+        lines: 2,
+    };
+    mixer.show(Arc::new(Scene { ornaments: vec![notice], ..Scene::clone(&scene(tick(0), Vec::new())) }));
     let drawn = mixer.draw(tick(0));
     let bright = |i420: &[u8], rect: Rect| {
         (rect.y..rect.y + rect.height)

@@ -141,7 +141,7 @@ fn labels_and_borders_follow_the_layout() {
     people.seats[1].muted = true;
     let grid = arrange("grid", &people, size(1280, 720));
     assert!(grid.tiles[0].speaking && !grid.tiles[1].speaking);
-    assert_eq!(grid.tiles[1].label, Some(Label { name: Pii::new("p1"), muted: true }));
+    assert_eq!(grid.tiles[1].label, Some(Label { name: Pii::new("p1"), muted: true, hand: false, style: LabelStyle::Plate }));
     assert!(!arrange("speaker", &people, size(1280, 720)).tiles[0].speaking);
     let bare = "[[arrangement]]\n[[arrangement.region]]\nlabels='none'\nat_most=2\narea={left=0,top=0,width=100,height=100}";
     let bare = Layout::parse("bare", bare).unwrap().arrange(&people, size(1280, 720), SessionTime::ZERO);

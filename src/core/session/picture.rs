@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::conference::ConferenceCommand;
-use crate::scene::{Card, Scene};
+use crate::scene::{Align, CanvasSize, Content, Ornament, Rect, Rgb, Scene};
+use crate::secret::Pii;
 use crate::subscription::subscriptions;
 use crate::time::SessionTime;
 
@@ -31,7 +32,7 @@ impl Session {
         for tile in &mut scene.tiles {
             tile.video = tile.video.take().filter(|track| !self.people.is_awaited(track));
         }
-        scene.card = self.card().map(|text| Card { text: text.to_owned() });
+        scene.ornaments.extend(self.notice().map(|text| notice(text, self.settings.canvas)));
         // Compared as if it had been true since the one shown.
         scene.from = self.shown.from;
         if scene != *self.shown {
@@ -55,12 +56,25 @@ impl Session {
         }
     }
 
-    fn card(&self) -> Option<&'static str> {
+    fn notice(&self) -> Option<&'static str> {
         match (&self.connection, self.phase) {
             (Connection::Outside { .. }, Phase::Live) => Some(CARD_LOST),
             // While the list is told it is not known whether nobody is here; the first picture of a Take must not say so.
             (Connection::Inside, _) if self.people.count() == 0 => Some(CARD_NOBODY),
             _ => None,
         }
+    }
+}
+
+/// A sentence in the middle of the canvas.
+fn notice(text: &str, canvas: CanvasSize) -> Ornament {
+    Ornament {
+        rect: Rect { x: 0, y: 0, width: canvas.width_px, height: canvas.height_px },
+        align: Align::Center,
+        content: Content::Text(Pii::new(text)),
+        text_px: (canvas.height_px * 6 / 100).max(8),
+        colour: Rgb(255, 255, 255),
+        plate: None,
+        lines: 6,
     }
 }

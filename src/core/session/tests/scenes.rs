@@ -104,7 +104,7 @@ fn a_lost_connection_keeps_everybody_in_place_until_it_is_known_who_came_back() 
     play.lost(5000);
     assert_eq!(play.tiles(), ["[ada]", "[bob]", "[cem]"]);
     assert_eq!(play.shown().tiles[1].label.as_ref().unwrap().name, Pii::new("bob"));
-    assert_eq!(play.card().as_deref(), Some(CARD_LOST));
+    assert_eq!(play.notice().as_deref(), Some(CARD_LOST));
     assert_eq!(play.log.iter().filter(|(_, action)| matches!(action, Action::Tell(_))).count(), told, "there is nobody to tell");
 
     play.event(8000, ConferenceEvent::Entered { title: None });
@@ -123,7 +123,7 @@ fn a_lost_connection_keeps_everybody_in_place_until_it_is_known_who_came_back() 
     play.up(8030, "ada", TrackKind::Camera);
     play.event(8040, ConferenceEvent::Listed);
     assert_eq!(play.tiles(), ["ada", "cem"]);
-    assert_eq!(play.card(), None);
+    assert_eq!(play.notice(), None);
     assert_eq!(play.layer("bob", TrackKind::Camera), None);
     assert_eq!(play.layer("ada", TrackKind::Microphone), None, "a Track that was not told again is gone");
     assert_eq!(play.layer("ada", TrackKind::Camera), Some(Some((640, 360))));
@@ -140,15 +140,15 @@ fn a_list_that_was_not_begun_sweeps_nobody_out() {
 #[test]
 fn nobody_here_is_said_when_it_is_known() {
     let mut play = Play::new(settings());
-    assert_eq!(play.card(), None);
+    assert_eq!(play.notice(), None);
     play.event(100, ConferenceEvent::Entered { title: None });
-    assert_eq!(play.card(), None);
+    assert_eq!(play.notice(), None);
     play.event(150, ConferenceEvent::Listed);
-    assert_eq!(play.card().as_deref(), Some(CARD_NOBODY));
+    assert_eq!(play.notice().as_deref(), Some(CARD_NOBODY));
     play.joins(200, "ada");
-    assert_eq!(play.card(), None);
+    assert_eq!(play.notice(), None);
     play.leaves(300, "ada");
-    assert_eq!(play.card().as_deref(), Some(CARD_NOBODY));
+    assert_eq!(play.notice().as_deref(), Some(CARD_NOBODY));
 }
 
 #[test]
