@@ -11,11 +11,13 @@ use recorder_core::secret::Secret;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod avatars;
 mod delivery;
 pub mod generate;
 mod load;
 mod value;
 
+pub use avatars::Avatars;
 pub use delivery::{Addressing, Checksums, Destination, Destinations, Live, Preset, PresetError, Storage};
 pub(crate) use load::reason;
 pub use load::{ConfigError, load, parse};
@@ -42,6 +44,8 @@ pub struct Config {
     pub spool: Spool,
     /// Who is drawn where.
     pub layout: Layout,
+    /// Pictures of people, for tiles without a camera.
+    pub avatars: Avatars,
     /// The LiveKit server, for the rooms that are recorded with our own API key.
     pub livekit: LiveKit,
     /// The S3 storage that `--to s3://bucket/key.mp4` means.
@@ -241,6 +245,7 @@ impl Config {
             .or_else(|| span("spool.keep", self.spool.keep, s(0), s(8760 * 3600)))
             .or_else(|| self.storage.bad_endpoint().map(|m| ("storage.endpoint", m)))
             .or_else(|| self.live.bad_address().map(|m| ("live.allowed_addresses", m)))
+            .or_else(|| self.avatars.bad_address().map(|m| ("avatars.allowed_addresses", m)))
             .or_else(|| self.destinations.keys().find_map(|name| delivery::bad_name(name)).map(|m| ("destinations", m)))
             .or_else(|| self.livekit.url.as_deref().and_then(value::bad_server_url).map(|m| ("livekit.url", m)))
             .or_else(|| value::bad_filter(&self.log.filter).map(|m| ("log.filter", m)))

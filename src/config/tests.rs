@@ -101,6 +101,10 @@ fn bad_files_have_exact_messages() {
             "storage.secret_key and storage.secret_key_file are both given; keep one of them",
         ),
         (
+            "[avatars]\nallowed_addresses = [\"10.0.0.0/8\", \"home\"]\n",
+            "roomcast.toml, line 2: avatars.allowed_addresses: \"home\" is not an address or a block of addresses such as 192.0.2.0/24",
+        ),
+        (
             "[live]\nallowed_addresses = [\"10.0.0.0/8\", \"home\"]\n",
             "roomcast.toml, line 2: live.allowed_addresses: \"home\" is not an address or a block of addresses such as 192.0.2.0/24",
         ),

@@ -6,6 +6,9 @@ use recorder_core::scene::Rgb;
 
 use super::yuv::{PlanesMut, Ycc};
 
+/// How much a halo covers where it is full.
+const HALO_ALPHA: f32 = 0.8;
+
 /// RGBA with straight colour and alpha as fractions of 1, to draw into.
 pub(crate) struct Sheet {
     width: usize,
@@ -50,6 +53,28 @@ impl Sheet {
                 let covered = (0.5 - distance(x as f32 + 0.5, y as f32 + 0.5)).clamp(0.0, 1.0);
                 if covered > 0.0 {
                     self.paint(x as i32, y as i32, colour, covered * alpha);
+                }
+            }
+        }
+    }
+
+    /// Lays a colour around everything that `letters`, a sheet of the same size, covers: full up to half of `reach` pixels away, then fading.
+    pub(crate) fn halo(&mut self, letters: &Self, reach: f32, colour: Rgb) {
+        let steps = reach.ceil() as i32;
+        let near: Vec<(i32, i32, f32)> = (-steps..=steps)
+            .flat_map(|dy| (-steps..=steps).map(move |dx| (dx, dy)))
+            .map(|(dx, dy)| (dx, dy, (2.0 - 2.0 * (dx as f32).hypot(dy as f32) / reach.max(1.0)).clamp(0.0, 1.0)))
+            .filter(|(.., weight)| *weight > 0.0)
+            .collect();
+        let covered = |x: i32, y: i32| {
+            let (Ok(x), Ok(y)) = (usize::try_from(x), usize::try_from(y)) else { return 0.0 };
+            if x < letters.width && y < letters.height { letters.pixels[y * letters.width + x][3] / 255.0 } else { 0.0 }
+        };
+        for y in 0..self.height as i32 {
+            for x in 0..self.width as i32 {
+                let alpha = near.iter().map(|(dx, dy, weight)| covered(x + dx, y + dy) * weight).fold(0.0, f32::max);
+                if alpha > 0.0 {
+                    self.paint(x, y, colour, alpha * HALO_ALPHA);
                 }
             }
         }

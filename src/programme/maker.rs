@@ -20,11 +20,13 @@ use super::assemble::{Assembled, Assembler, SILENT};
 use super::grid::Grid;
 use super::packet::Stream;
 use super::ring::Ring;
-use super::thread::{Post, ThreadOrder, work};
+use super::stills::StillLoader;
+use super::thread::{Hanging, Post, ThreadOrder, work};
 use super::{pictures, sound};
 use crate::clock::SessionClock;
 use crate::graph::{self, GraphError};
 use crate::media::MediaSource;
+use crate::mixer::still::Still;
 use crate::mixer::video::VideoMixerError;
 use crate::span::carried;
 
@@ -96,6 +98,7 @@ pub struct Programme {
     events: mpsc::Sender<ProgrammeEvent>,
     counts: Arc<Counts>,
     assembler: OnceLock<Assembler>,
+    stills: StillLoader,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -136,13 +139,21 @@ impl Programme {
             });
         }));
         let threads = vec![picture_thread.map_err(ProgrammeError::Thread)?, sound_thread.map_err(ProgrammeError::Thread)?];
-        let programme = Self { settings, ring, pictures, sound, events, counts, assembler: OnceLock::new(), threads };
+        let stills = StillLoader::new(settings.canvas, pictures.clone());
+        let programme = Self { settings, ring, pictures, sound, events, counts, assembler: OnceLock::new(), stills, threads };
         Ok((programme, receiver))
     }
 
-    /// A whole Scene, true from `scene.from` on.
-    pub fn show(&self, scene: &Arc<Scene>) {
+    /// A whole Scene, true from `scene.from` on. The picture files that it names are read by a thread of their own, and shown when they are there.
+    pub fn show(&mut self, scene: &Arc<Scene>) {
         self.order(|| ThreadOrder::Show(scene.clone()));
+        self.stills.show(scene);
+    }
+
+    /// Shows a person by this picture while there is no camera. Said again whenever a Scene shows somebody who was not in the one before.
+    pub fn set_avatar(&self, participant: &ParticipantId, still: Option<Still>) {
+        // A thread that has ended has reported why.
+        let _ = self.pictures.send(ThreadOrder::Hang(Hanging::Avatar(participant.clone(), still)));
     }
 
     /// Begins with a picture and a sample at exactly `at`, once; a second call changes nothing.
@@ -188,8 +199,8 @@ impl Programme {
 
     /// Ends both threads and waits for them; what is not yet encoded is lost.
     pub fn stop(self) {
-        let Self { pictures, sound, threads, .. } = self;
-        drop((pictures, sound));
+        let Self { pictures, sound, stills, threads, .. } = self;
+        drop((pictures, sound, stills));
         for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a programme thread panicked");

@@ -8,4 +8,5 @@ pub mod packet;
 pub mod pictures;
 pub mod ring;
 pub mod sound;
+mod stills;
 mod thread;

@@ -17,11 +17,12 @@ use recorder_core::time::SessionTime;
 use super::assemble::Assembler;
 use super::grid::Grid;
 use super::maker::{ProgrammeError, ProgrammeEvent};
-use super::thread::{Half, Post};
+use super::thread::{Half, Hanging, Post};
 use crate::decode::Feeds;
 use crate::graph::{Decoded, DecoderGraph, GraphError, VideoEncoder, VideoSettings, lower_this_thread};
 use crate::media::MediaFrame;
 use crate::mixer::video::{Change, VideoMixer};
+use crate::mixer::wall::WallClock;
 
 /// Pictures that may wait for the encoder before pictures are repeated.
 const BACKLOG: u64 = 4;
@@ -71,7 +72,8 @@ impl PictureThread {
     /// Made on the thread that it is for.
     pub(super) fn new(post: Post) -> Result<Self, ProgrammeError> {
         let looks = looks_per_picture(post.settings.fps);
-        let mixer = VideoMixer::new(post.settings.canvas, post.settings.fps * looks)?;
+        let mut mixer = VideoMixer::new(post.settings.canvas, post.settings.fps * looks)?;
+        mixer.set_wall_clock(WallClock::of(post.clock));
         let (decoded_sender, decoded) = sync_channel(DECODED);
         lower_this_thread(BELOW_SOUND);
         Ok(Self {
@@ -175,6 +177,14 @@ impl Half for PictureThread {
     fn end(&mut self, at: SessionTime) {
         if let Some(making) = &mut self.making {
             making.end = Some(at);
+        }
+    }
+
+    fn hang(&mut self, hanging: Hanging) {
+        match hanging {
+            Hanging::Avatar(participant, still) => self.mixer.set_avatar(&participant, still),
+            Hanging::Image(path, still) => self.mixer.set_image(&path, still),
+            Hanging::Backdrop(path, picture) => self.mixer.set_backdrop(&path, picture),
         }
     }
 

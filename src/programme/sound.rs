@@ -13,7 +13,7 @@ use recorder_core::time::SessionTime;
 use super::assemble::{AAC_FRAME_SAMPLES, Assembler, CHANNELS};
 use super::grid::Grid;
 use super::maker::ProgrammeEvent;
-use super::thread::{Half, Post};
+use super::thread::{Half, Hanging, Post};
 use crate::graph::{GraphError, SoundEncoder};
 use crate::media::MediaFrame;
 use crate::mixer::sound::{SoundMixer, SoundSettings};
@@ -67,6 +67,8 @@ impl Half for SoundThread {
             making.end = Some(making.grid.samples_before(at));
         }
     }
+
+    fn hang(&mut self, _: Hanging) {}
 
     fn due(&self) -> Option<SessionTime> {
         let making = self.making.as_ref().filter(|making| !making.finished)?;

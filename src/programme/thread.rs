@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
+use recorder_core::ids::ParticipantId;
 use recorder_core::scene::Scene;
 use recorder_core::time::SessionTime;
 use tokio::sync::mpsc;
@@ -18,6 +19,8 @@ use super::maker::{Counts, ProgrammeEvent, ProgrammeSettings, encoder_fault, rep
 use crate::clock::SessionClock;
 use crate::graph::GraphError;
 use crate::media::MediaFrame;
+use crate::mixer::picture::Picture;
+use crate::mixer::still::Still;
 
 /// How often a thread looks for orders while no programme is made.
 pub(super) const IDLE: Duration = Duration::from_millis(5);
@@ -27,6 +30,14 @@ pub(super) enum ThreadOrder {
     Show(Arc<Scene>),
     Begin(Grid, Assembler),
     End(SessionTime),
+    Hang(Hanging),
+}
+
+/// A still picture, and what it is for.
+pub(super) enum Hanging {
+    Avatar(ParticipantId, Option<Still>),
+    Image(Arc<str>, Still),
+    Backdrop(Arc<str>, Picture),
 }
 
 /// What a thread knows, and whom it tells.
@@ -48,6 +59,8 @@ pub(super) trait Half {
     fn begin(&mut self, grid: Grid, assembler: Assembler) -> Result<(), GraphError>;
     /// Nothing from this instant on belongs to the programme.
     fn end(&mut self, at: SessionTime);
+    /// A still picture; nothing to somebody who makes sound.
+    fn hang(&mut self, hanging: Hanging);
     /// When [`Half::tick`] has something to make; `None` while no programme is made.
     fn due(&self) -> Option<SessionTime>;
     /// Makes what is due.
@@ -81,6 +94,7 @@ fn obey(half: &mut impl Half, post: &Post, orders: &Receiver<ThreadOrder>) -> bo
                 }
             }
             Ok(ThreadOrder::End(at)) => half.end(at),
+            Ok(ThreadOrder::Hang(hanging)) => half.hang(hanging),
             Err(TryRecvError::Empty) => return true,
             Err(TryRecvError::Disconnected) => return false,
         }

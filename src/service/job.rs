@@ -12,6 +12,7 @@ pub use recorder_core::supervision::Caution;
 use recorder_core::time::SessionTime;
 use serde::{Deserialize, Serialize};
 
+use crate::avatar::AvatarRules;
 use crate::target::rtmp::LiveFigures;
 
 /// Everything that a worker needs to run one Session, or to go on with it.
@@ -33,6 +34,8 @@ pub struct Job {
     pub targets: Vec<TargetJob>,
     /// For those that are live destinations.
     pub live: LiveRules,
+    /// How pictures of people are fetched.
+    pub avatars: AvatarRules,
     /// End the Session by itself when this worker's Take is this long (for one that goes on after another: what is left).
     pub duration: Option<Duration>,
     /// End when nobody but us has been in the room for this long.

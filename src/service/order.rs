@@ -13,6 +13,7 @@ use recorder_core::secret::Secret;
 use recorder_core::time::SessionTime;
 
 use super::job::{LiveJob, LiveRules, Rendition, Status};
+use crate::avatar::AvatarRules;
 use crate::storage::RecordingUploads;
 use crate::storage::recording_uploads::Uploads;
 use crate::target::rtmp::LiveFigures;
@@ -69,6 +70,8 @@ pub struct SessionOrder {
     pub lives: Vec<LiveJob>,
     /// For all of them.
     pub live: LiveRules,
+    /// How pictures of people are fetched.
+    pub avatars: AvatarRules,
 }
 
 /// A recording that is wanted.

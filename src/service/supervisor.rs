@@ -247,6 +247,7 @@ impl Session<'_> {
             mixer_delay: self.order.mixer_delay,
             targets: self.targets(),
             live: self.order.live.clone(),
+            avatars: self.order.avatars.clone(),
             // What earlier workers delivered counts.
             duration: self.order.duration.map(|wanted| wanted.saturating_sub(delivered)),
             room_empty_grace: self.order.room_empty_grace,

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use recorder_core::secret::Secret;
 
 use super::*;
+use crate::avatar::AvatarRules;
 use crate::service::job::{LiveJob, LiveRules, Rendition};
 use crate::service::link::{self, WorkerLink};
 use crate::service::process::Exit;
@@ -102,6 +103,7 @@ fn order() -> SessionOrder {
         recording: Some(RecordingOrder { folder: PathBuf::from("/spool/s"), uploads: None }),
         lives: Vec::new(),
         live: LiveRules::default(),
+        avatars: AvatarRules::default(),
     }
 }
 

@@ -24,6 +24,7 @@ use tracing::Instrument as _;
 use super::deliveries::{Deliveries, DeliveryReport};
 use super::job::{ConferenceJob, FromWorker, Job, Status, TargetJob, ToWorker};
 use super::link::{LinkError, WorkerLink};
+use crate::avatar::Avatars;
 use crate::clock::SessionClock;
 use crate::conference::ConferenceHandle;
 use crate::conference::livekit_room::{self, LiveKitSettings};
@@ -34,6 +35,7 @@ use crate::programme::maker::{Programme, ProgrammeError, ProgrammeEvent, Program
 use crate::programme::ring::Ring;
 use crate::target::recording::RecordingReport;
 use crate::target::rtmp::LiveReport;
+use crate::trust::TrustError;
 
 /// How long the last messages may take to reach the supervisor.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -53,6 +55,9 @@ pub enum WorkerError {
     /// The size, although the supervisor has checked it.
     #[error(transparent)]
     Size(#[from] CanvasSizeError),
+    /// The certificates for the servers of people's pictures.
+    #[error(transparent)]
+    Avatars(#[from] TrustError),
     /// The programme cannot be made.
     #[error(transparent)]
     Programme(#[from] ProgrammeError),
@@ -102,6 +107,7 @@ struct Worker {
     programme: Programme,
     programme_events: mpsc::Receiver<ProgrammeEvent>,
     media: MediaSink,
+    avatars: Avatars,
     deliveries: Deliveries,
     reports: mpsc::Receiver<(TargetId, DeliveryReport)>,
     token_desk: TokenDesk,
@@ -153,6 +159,7 @@ impl Worker {
             programme,
             programme_events,
             media,
+            avatars: Avatars::new(&job.avatars)?,
             deliveries,
             reports,
             token_desk,
@@ -198,7 +205,7 @@ impl Worker {
                     }
                 },
                 event = self.conference.events.recv(), if in_conference => match event {
-                    Some(event) => self.tell(Input::Conference(event)),
+                    Some(event) => self.conference_says(event),
                     None => {
                         // Every adapter says how it ended; one that does not has broken.
                         in_conference = false;
@@ -224,6 +231,7 @@ impl Worker {
                         self.say(FromWorker::TokenRefreshed { token });
                     }
                 }
+                () = self.avatars.fetched() => self.hang_avatars(),
                 () = sleep_until(wake), if wake.is_some() => self.tell(Input::Woken),
                 _ = status.tick() => {
                     self.say_status();
@@ -243,12 +251,30 @@ impl Worker {
         }
     }
 
+    fn conference_says(&mut self, event: ConferenceEvent) {
+        if let ConferenceEvent::Left { participant } = &event {
+            self.avatars.left(participant);
+        }
+        self.tell(Input::Conference(event));
+    }
+
+    /// Tells the picture who is to be shown by which picture now.
+    fn hang_avatars(&mut self) {
+        for (participant, still) in self.avatars.changes() {
+            self.programme.set_avatar(&participant, still);
+        }
+    }
+
     /// Does what the Session has decided.
     async fn obey(&mut self) -> Result<(), WorkerError> {
         while let Some(action) = self.session.poll_action() {
             match action {
                 Action::Tell(command) => self.queue(command),
-                Action::Show(scene) => self.programme.show(&scene),
+                Action::Show(scene) => {
+                    self.programme.show(&scene);
+                    self.avatars.show(&scene);
+                    self.hang_avatars();
+                }
                 Action::BeginTake { target, take, at } => {
                     self.programme.begin(at);
                     self.deliveries.begin(&target, take, at);

@@ -7,6 +7,7 @@ use tokio::io::BufReader;
 use tokio::net::UnixListener;
 
 use super::*;
+use crate::avatar::AvatarRules;
 use crate::rehearsal::talk::{Ear, FromActors, ToActors, say};
 use crate::service::job::{Caution, LiveRules, Rendition};
 use crate::service::link::{self, SupervisorLink};
@@ -25,6 +26,7 @@ fn job(socket: &Path, folder: &Path) -> Job {
         mixer_delay: Duration::from_millis(200),
         targets: vec![TargetJob::Recording { id: TargetId::new("recording"), folder: folder.to_owned() }],
         live: LiveRules::default(),
+        avatars: AvatarRules::default(),
         duration: None,
         room_empty_grace: Duration::from_secs(60),
         conference_grace: Duration::from_secs(60),

@@ -127,6 +127,7 @@ pub(super) fn run(
         recording: folder.clone().map(|folder| RecordingOrder { folder, uploads: uploads.clone() }),
         lives: wanted.lives.iter().map(Live::job).collect(),
         live: targets::live_rules(&config),
+        avatars: config.avatars.rules(),
     };
     let mut launcher = OwnProgram { arguments: own_arguments(config_file.as_deref(), "worker") };
     let mut progress = Progress::new(std::io::stderr(), screen());
