@@ -152,9 +152,7 @@ impl Fetcher {
         let addresses: Vec<SocketAddr> = match host {
             Host::Ipv4(address) => vec![(*address, port).into()],
             Host::Ipv6(address) => vec![(*address, port).into()],
-            Host::Domain(name) => {
-                tokio::net::lookup_host((*name, port)).await.map_err(|_| AvatarError::Unreachable)?.collect()
-            }
+            Host::Domain(name) => tokio::net::lookup_host((*name, port)).await.map_err(|_| AvatarError::Unreachable)?.collect(),
         };
         let allowed: Vec<SocketAddr> =
             addresses.into_iter().filter(|address| self.policy.check(address.ip()).is_ok()).take(MAX_ADDRESSES).collect();

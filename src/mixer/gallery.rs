@@ -57,7 +57,9 @@ impl Gallery {
 
     /// Pictures that are held.
     pub(super) fn held(&self) -> usize {
-        self.avatars.values().flatten().count() + self.images.values().flatten().count() + self.backdrops.values().flatten().count()
+        self.avatars.values().flatten().count()
+            + self.images.values().flatten().count()
+            + self.backdrops.values().flatten().count()
     }
 }
 

@@ -65,6 +65,7 @@ pub(super) fn hand(sheet: &mut Sheet, cx: f32, cy: f32, size: f32) {
 /// Head and shoulders for a disc of `radius` pixels around (`r`, `r`): somebody of whom not even a letter is known.
 pub(super) fn person(sheet: &mut Sheet, radius: f32, colour: Rgb) {
     sheet.shape(colour, 1.0, disc(radius, radius * 0.78, radius * 0.3));
-    let (shoulders, rim) = (rounded_box(radius, radius * 1.75, radius * 0.56, radius * 0.56, radius * 0.5), disc(radius, radius, radius));
+    let (shoulders, rim) =
+        (rounded_box(radius, radius * 1.75, radius * 0.56, radius * 0.56, radius * 0.5), disc(radius, radius, radius));
     sheet.shape(colour, 1.0, move |x, y| shoulders(x, y).max(rim(x, y)));
 }

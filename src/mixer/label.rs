@@ -13,8 +13,8 @@ use super::icons;
 use super::overlay::{Overlay, Sheet};
 use super::scripts;
 pub use super::scripts::Gap;
-pub use super::text::FontError;
 use super::still::Still;
+pub use super::text::FontError;
 use super::text::{Room, Typesetter, clean, clean_lines, extent, initials, line_height, middle_of_capitals};
 
 /// Overlays that are kept.

@@ -58,7 +58,7 @@ mod tests {
         assert_eq!(motion.at(TO, SessionTime::from_millis(300)), None);
         let way: Vec<Rect> = (100..300).filter_map(|ms| motion.at(TO, SessionTime::from_millis(ms))).collect();
         assert!(way.iter().flat_map(|r| [r.x, r.y, r.width, r.height]).all(|px| px % 2 == 0));
-        assert!(way.windows(2).all(|pair| pair[0].x <= pair[1].x && pair[0].width >= pair[1].width));
+        assert!(way.windows(2).all(|pair| pair[0].x <= pair[1].x && pair[0].x + pair[0].width <= pair[1].x + pair[1].width));
     }
 
     #[test]

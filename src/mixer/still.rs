@@ -150,7 +150,12 @@ impl Still {
     pub(crate) fn round(&self, diameter: u32, ground: Rgb) -> Sheet {
         let side = self.width().min(self.height());
         let (left, top) = ((self.width() - side) / 2, (self.height() - side) / 2);
-        let scaled = imageops::resize(&*imageops::crop_imm(&*self.pixels, left, top, side, side), diameter, diameter, FilterType::Triangle);
+        let scaled = imageops::resize(
+            &*imageops::crop_imm(&*self.pixels, left, top, side, side),
+            diameter,
+            diameter,
+            FilterType::Triangle,
+        );
         let radius = diameter as f32 / 2.0;
         let mut sheet = Sheet::new(diameter as usize, diameter as usize);
         for (x, y, pixel) in scaled.enumerate_pixels() {

@@ -7,7 +7,12 @@ use super::*;
 const MOST: CanvasSize = CanvasSize { width_px: 64, height_px: 48 };
 
 fn file(format: ImageFormat, width: u32, height: u32) -> Vec<u8> {
-    let picture = RgbImage::from_fn(width, height, |x, _| if x < width / 2 { image::Rgb([230, 20, 20]) } else { image::Rgb([20, 20, 230]) });
+    let picture =
+        RgbImage::from_fn(
+            width,
+            height,
+            |x, _| if x < width / 2 { image::Rgb([230, 20, 20]) } else { image::Rgb([20, 20, 230]) },
+        );
     let mut bytes = Cursor::new(Vec::new());
     DynamicImage::from(picture).write_to(&mut bytes, format).unwrap();
     bytes.into_inner()

@@ -285,9 +285,10 @@ impl VideoMixer {
         let mut places = places(&scene, self.canvas.size(), &mut self.artist);
         set_off(&mut places, &self.places, &scene, at - self.period);
         let old = std::mem::replace(&mut self.places, places);
-        let same_ground = self.scene.as_ref().is_some_and(|old| old.background == scene.background && old.backdrop == scene.backdrop)
-            && old.len() == self.places.len()
-            && old.iter().zip(&self.places).all(|(old, new)| old.rect == new.rect);
+        let same_ground =
+            self.scene.as_ref().is_some_and(|old| old.background == scene.background && old.backdrop == scene.backdrop)
+                && old.len() == self.places.len()
+                && old.iter().zip(&self.places).all(|(old, new)| old.rect == new.rect);
         if same_ground {
             // Tiles stay where they are: one that looks the same need not be painted again.
             for (new, old) in self.places.iter_mut().zip(old) {
@@ -407,7 +408,9 @@ impl VideoMixer {
     fn paint_ground(&mut self, rect: Rect) {
         let backdrop = self.scene.as_ref().and_then(|scene| self.gallery.backdrop(scene.backdrop.as_deref()?));
         match backdrop {
-            Some(picture) if (picture.width(), picture.height()) == (self.canvas.size().width_px, self.canvas.size().height_px) => {
+            Some(picture)
+                if (picture.width(), picture.height()) == (self.canvas.size().width_px, self.canvas.size().height_px) =>
+            {
                 self.canvas.copy(picture, rect);
             }
             _ => self.canvas.fill(rect, self.background().into()),

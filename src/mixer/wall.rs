@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use recorder_core::time::SessionTime;
 
 use crate::clock::SessionClock;

@@ -252,10 +252,13 @@ impl Worker {
     }
 
     fn conference_says(&mut self, event: ConferenceEvent) {
-        if let ConferenceEvent::Left { participant } = &event {
-            self.avatars.left(participant);
+        match &event {
+            ConferenceEvent::Facts { participant, facts } => self.avatars.lies_at(participant, facts.avatar.as_ref()),
+            ConferenceEvent::Left { participant } => self.avatars.left(participant),
+            _ => {}
         }
         self.tell(Input::Conference(event));
+        self.hang_avatars();
     }
 
     /// Tells the picture who is to be shown by which picture now.

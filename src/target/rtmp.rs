@@ -33,10 +33,10 @@ mod probe;
 mod protocol;
 mod run;
 
+pub use crate::trust::{Trust, TrustError};
 pub use connection::{Names, SystemNames};
 pub use destination::{Destination, DestinationError, Transport};
 pub use probe::{ProbeAnswer, ProbeDepth, probe};
-pub use crate::trust::{Trust, TrustError};
 
 /// What all live destinations of a process share. Cheap to clone.
 #[derive(Clone)]

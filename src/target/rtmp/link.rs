@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use recorder_core::live::{CertificateFault, Reason};
-use rustls::{CertificateError, ClientConnection};
 use rustls::pki_types::ServerName;
+use rustls::{CertificateError, ClientConnection};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::trust::Trust;
