@@ -21,7 +21,6 @@ use tokio::task::JoinSet;
 
 use crate::mixer::label::WIDEST_DISC;
 use crate::mixer::still::{Still, StillLimits};
-use crate::trust::TrustError;
 pub use fetch::{AvatarError, Fetcher};
 
 /// People whose address is remembered; those who come later keep their initials.
@@ -82,14 +81,15 @@ pub struct Avatars {
 }
 
 impl Avatars {
-    /// Knows nobody yet.
-    ///
-    /// # Errors
-    /// The operator's certificates cannot be used.
-    pub fn new(rules: &AvatarRules) -> Result<Self, TrustError> {
-        let fetcher = if rules.fetch { Some(Arc::new(Fetcher::new(rules)?)) } else { None };
-        Ok(Self {
-            fetcher,
+    /// Knows nobody yet. Nothing is fetched when the operator's certificates cannot be used: a recording does not fail for that.
+    pub fn new(rules: &AvatarRules) -> Self {
+        let made = rules.fetch.then(|| Fetcher::new(rules)).transpose();
+        let fetcher = made.unwrap_or_else(|error| {
+            tracing::warn!(error = &error as &dyn std::error::Error, "pictures of people are not shown");
+            None
+        });
+        Self {
+            fetcher: fetcher.map(Arc::new),
             addresses: HashMap::new(),
             shown: HashSet::new(),
             given: HashMap::new(),
@@ -97,7 +97,7 @@ impl Avatars {
             waiting: Vec::new(),
             running: JoinSet::new(),
             uses: 0,
-        })
+        }
     }
 
     /// Where a person's picture lies, or that there is none any more.

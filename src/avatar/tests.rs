@@ -225,7 +225,7 @@ async fn next_change(avatars: &mut Avatars) -> Vec<(ParticipantId, Option<Still>
 #[tokio::test]
 async fn those_who_are_shown_get_their_pictures_and_each_is_fetched_once() {
     let server = Server::start(ALLOWED, |_| Reply::Bytes(answer("image/png", &png()))).await;
-    let mut avatars = Avatars::new(&rules()).unwrap();
+    let mut avatars = Avatars::new(&rules());
     for name in ["ada", "bob", "cem"] {
         avatars.lies_at(&person(name), Some(&server.at("/shared")));
     }
@@ -256,7 +256,7 @@ async fn those_who_are_shown_get_their_pictures_and_each_is_fetched_once() {
 
 #[tokio::test]
 async fn what_failed_is_tried_again_after_a_while_and_not_before() {
-    let mut avatars = Avatars::new(&rules()).unwrap();
+    let mut avatars = Avatars::new(&rules());
     let nowhere = Pii::new("http://127.0.0.1:9/");
     avatars.lies_at(&person("ada"), Some(&nowhere));
     avatars.show(&scene(&["ada"]));
@@ -272,7 +272,7 @@ async fn what_failed_is_tried_again_after_a_while_and_not_before() {
 
 #[tokio::test]
 async fn what_is_kept_is_bounded() {
-    let mut avatars = Avatars::new(&rules()).unwrap();
+    let mut avatars = Avatars::new(&rules());
     let nowhere = |n: usize| Pii::new(format!("http://127.0.0.1:9/{n}"));
     for n in 0..KNOWN_PEOPLE + 50 {
         avatars.lies_at(&person(&format!("p{n}")), Some(&nowhere(n)));
@@ -284,8 +284,11 @@ async fn what_is_kept_is_bounded() {
     assert!(avatars.kept.len() <= KEPT && avatars.waiting.len() <= KEPT && avatars.running.len() <= AT_ONCE);
     avatars.lies_at(&person("p0"), Some(&Pii::new("x".repeat(LONGEST_ADDRESS + 1))));
     assert_eq!(avatars.addresses.len(), KNOWN_PEOPLE - 1);
-    let mut off = Avatars::new(&AvatarRules { fetch: false, ..rules() }).unwrap();
-    off.lies_at(&person("ada"), Some(&nowhere(1)));
-    off.show(&scene(&["ada"]));
-    assert!(off.kept.is_empty() && off.running.is_empty());
+    let mut off = Avatars::new(&AvatarRules { fetch: false, ..rules() });
+    let mut without_trust = Avatars::new(&AvatarRules { ca_file: Some("/nowhere.pem".into()), ..rules() });
+    for avatars in [&mut off, &mut without_trust] {
+        avatars.lies_at(&person("ada"), Some(&nowhere(1)));
+        avatars.show(&scene(&["ada"]));
+        assert!(avatars.kept.is_empty() && avatars.running.is_empty());
+    }
 }

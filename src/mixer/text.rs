@@ -59,6 +59,8 @@ const NOTO_SCRIPTS: [&str; 35] = [
     "Yi",
     "Color Emoji",
 ];
+/// Its characters are all of one width.
+const EMOJI: &str = "Noto Color Emoji";
 /// Characters of a text that are looked at; what follows could not be read on a canvas anyway.
 const TEXT_CHARS: usize = 240;
 
@@ -196,7 +198,7 @@ fn may_be_needed(face: &FaceInfo) -> bool {
     };
     face.style == Style::Normal
         && face.weight.0 == 400
-        && !face.monospaced
+        && (!face.monospaced || face.families.iter().any(|(family, _)| family == EMOJI))
         && face.families.iter().any(|(family, _)| named(family))
 }
 

@@ -393,7 +393,8 @@ impl VideoMixer {
         if painted && !self.decor.is_empty() {
             let tiles = self.places.iter().zip(&self.repainted).filter(|(_, repainted)| **repainted).map(|(place, _)| place.rect);
             let mut bare = Vec::new();
-            damage.into_iter().chain(tiles).for_each(|rect| add_disjoint(&mut bare, rect));
+            let is_decorated = |rect: &Rect| self.decor.iter().any(|decor| overlap(decor.bounds(), *rect));
+            damage.into_iter().chain(tiles).filter(is_decorated).for_each(|rect| add_disjoint(&mut bare, rect));
             for decor in &self.decor {
                 bare.iter().for_each(|rect| decor.lay(&mut self.canvas, *rect));
             }

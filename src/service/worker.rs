@@ -35,7 +35,6 @@ use crate::programme::maker::{Programme, ProgrammeError, ProgrammeEvent, Program
 use crate::programme::ring::Ring;
 use crate::target::recording::RecordingReport;
 use crate::target::rtmp::LiveReport;
-use crate::trust::TrustError;
 
 /// How long the last messages may take to reach the supervisor.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -55,9 +54,6 @@ pub enum WorkerError {
     /// The size, although the supervisor has checked it.
     #[error(transparent)]
     Size(#[from] CanvasSizeError),
-    /// The certificates for the servers of people's pictures.
-    #[error(transparent)]
-    Avatars(#[from] TrustError),
     /// The programme cannot be made.
     #[error(transparent)]
     Programme(#[from] ProgrammeError),
@@ -159,7 +155,7 @@ impl Worker {
             programme,
             programme_events,
             media,
-            avatars: Avatars::new(&job.avatars)?,
+            avatars: Avatars::new(&job.avatars),
             deliveries,
             reports,
             token_desk,
