@@ -6,6 +6,7 @@ use std::time::Duration;
 use recorder_core::address::AddressPolicy;
 use recorder_core::fault::Fault;
 use recorder_core::ids::{SessionId, TakeId, TargetId, TrackId};
+use recorder_core::layout::LookText;
 use recorder_core::live::LiveState;
 use recorder_core::secret::Secret;
 pub use recorder_core::supervision::Caution;
@@ -24,8 +25,8 @@ pub struct Job {
     pub epoch_ns: u64,
     /// Where the room is.
     pub conference: ConferenceJob,
-    /// The layout's text (TOML), already parsed once by the supervisor, so it is valid.
-    pub layout: String,
+    /// How the programme looks, already checked once by the supervisor, so it is valid.
+    pub look: LookText,
     /// Size and rate of the programme.
     pub rendition: Rendition,
     /// How long the mixer waits for late media.

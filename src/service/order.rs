@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use recorder_core::fault::Fault;
 use recorder_core::ids::{SessionId, TargetId};
+use recorder_core::layout::LookText;
 use recorder_core::live::LiveState;
 use recorder_core::secret::Secret;
 use recorder_core::time::SessionTime;
@@ -50,8 +51,8 @@ pub struct SessionOrder {
     pub epoch_ns: u64,
     /// Where.
     pub room: Room,
-    /// Text of a layout that was parsed without an error.
-    pub layout: String,
+    /// How the programme looks; was checked without an error.
+    pub look: LookText,
     /// Size, rate and quality.
     pub rendition: Rendition,
     /// How long the mixer waits.

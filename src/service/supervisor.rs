@@ -242,7 +242,7 @@ impl Session<'_> {
             session: self.order.session.clone(),
             epoch_ns: self.order.epoch_ns,
             conference,
-            layout: self.order.layout.clone(),
+            look: self.order.look.clone(),
             rendition: self.order.rendition.clone(),
             mixer_delay: self.order.mixer_delay,
             targets: self.targets(),

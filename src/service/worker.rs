@@ -11,7 +11,7 @@ use recorder_core::clock_model::ClockModel;
 use recorder_core::conference::{ConferenceCommand, ConferenceEvent, EndReason};
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::ids::TargetId;
-use recorder_core::layout::{Layout, LayoutError};
+use recorder_core::layout::LayoutError;
 use recorder_core::live::LiveState;
 use recorder_core::overload::{Load, Overload};
 use recorder_core::scene::{CanvasSize, CanvasSizeError};
@@ -48,7 +48,7 @@ pub enum WorkerError {
     /// The first message was not a job.
     #[error("the supervisor sent no job")]
     NoJob,
-    /// The layout, although the supervisor has checked it.
+    /// A layout or slate, although the supervisor has checked it.
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// The size, although the supervisor has checked it.
@@ -131,7 +131,7 @@ impl Worker {
             delay: job.mixer_delay,
         };
         let (programme, programme_events) = Programme::start(settings, clock, source, ring.clone())?;
-        let layout = Layout::parse("layout", &job.layout)?;
+        let (layout, dress) = job.look.check()?;
         let (deliveries, reports) = Deliveries::new(&job.targets, job.live.clone(), &job.rendition, job.first_take, ring, clock);
         let session = Session::new(
             SessionSettings {
@@ -142,6 +142,7 @@ impl Worker {
                 conference_grace: job.conference_grace,
                 mixer_delay: job.mixer_delay,
                 caution: job.caution.clone(),
+                dress,
                 ..SessionSettings::new(layout, canvas, job.targets.iter().map(TargetJob::id).cloned().collect())
             },
             clock.now(),

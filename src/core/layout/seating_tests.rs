@@ -234,6 +234,21 @@ fn what_a_file_says_about_look_is_in_the_scene() {
 }
 
 #[test]
+fn the_example_of_the_manual_is_a_layout() {
+    let manual = include_str!("../../../docs/layouts.md");
+    let (_, rest) = manual.split_once("```toml\n").unwrap();
+    let (text, _) = rest.split_once("```").unwrap();
+    let layout = Layout::parse("/etc/roomcast/own.toml", text).unwrap();
+    assert_eq!((layout.hold, layout.transition), (Duration::from_secs(3), Duration::from_millis(200)));
+    let mut seats = stage(5).seats;
+    person(&mut seats, "p4").role = Role::Interpreter;
+    let scene = layout.arrange(&Stage { seats, audible: vec![] }, size(1280, 720), SessionTime::ZERO);
+    assert_valid(&scene);
+    assert_eq!(scene.tiles.len(), 5);
+    assert_eq!(scene.tiles.last().map(|tile| tile.participant.as_str()), Some("p4"));
+}
+
+#[test]
 fn audio_shows_no_picture_of_anybody() {
     let scene = Watched::new("audio").at(0, &stage(4).seats);
     assert_eq!(scene.tiles.len(), 4);

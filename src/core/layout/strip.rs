@@ -50,7 +50,7 @@ impl StripStyle {
         canvas: CanvasSize,
     ) -> (impl Iterator<Item = Ornament>, Rect) {
         // Never more than a third: a canvas may be a narrow one.
-        let height = scaled(self.height_px, canvas).min(frame.height / 3 & !1);
+        let height = scaled(self.height_px, canvas).min((frame.height / 3) & !1);
         let rest = Rect { height: frame.height - height, ..frame };
         let (bar, rest) = match self.side {
             Side::Top => (Rect { height, ..frame }, Rect { y: frame.y + height, ..rest }),
@@ -66,8 +66,8 @@ impl StripStyle {
             lines: 1,
         };
         // A quarter on each side, half in the middle; a little air at the edges.
-        let air = scaled(12, canvas).min(bar.width / 16 & !1);
-        let side_width = (bar.width / 4 & !1).saturating_sub(air);
+        let air = scaled(12, canvas).min((bar.width / 16) & !1);
+        let side_width = ((bar.width / 4) & !1).saturating_sub(air);
         let (left, right) = (bar.x + air, bar.x + bar.width - air - side_width);
         let side = |x| Rect { x, width: side_width, ..bar };
         let title_rect = match (self.title, &strip.logo) {
