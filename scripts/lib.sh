@@ -15,7 +15,7 @@ packages="build-essential cmake pkg-config libgstreamer1.0-dev libgstreamer-plug
 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav
 fontconfig fonts-dejavu-core"
 # What the tests use beside these, beside Rust, Go, a JDK with Maven, and Node.
-test_packages="ffmpeg fonts-noto-core chromium"
+test_packages="ffmpeg fonts-noto-core fonts-noto-cjk fonts-noto-color-emoji chromium"
 
 say() { printf '%s\n' "$*"; }
 

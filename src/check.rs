@@ -12,7 +12,7 @@ use recorder_core::scene::CanvasSize;
 
 use crate::graph::{self, EncodedPacket, GraphError, SoundEncoder, VideoEncoder, VideoSettings};
 use crate::ingest::{WANTED_RECEIVE_BUFFER, effective_receive_buffer};
-use crate::mixer::label::TextArtist;
+use crate::mixer::label::{Gap, TextArtist};
 use crate::service::job::Rendition;
 
 /// What was looked at, and what came of it.
@@ -22,12 +22,14 @@ pub struct Finding {
     pub what: String,
     /// What was seen, or what is wrong and what to do.
     pub result: Result<String, String>,
+    /// What would be better, although a Session works without it.
+    pub advice: Option<String>,
 }
 
 impl Finding {
     /// Something that was looked at.
     pub fn new(what: impl Into<String>, result: Result<String, String>) -> Self {
-        Self { what: what.into(), result }
+        Self { what: what.into(), result, advice: None }
     }
 }
 
@@ -145,8 +147,25 @@ fn sound(rendition: &Rendition) -> Finding {
 }
 
 fn fonts() -> Finding {
-    let result = TextArtist::with_system_fonts().map(|_| "names can be written".to_owned());
-    Finding::new("fonts", result.map_err(|error| error.to_string()))
+    match TextArtist::with_system_fonts() {
+        Ok(mut artist) => {
+            let advice = without(&artist.gaps());
+            Finding { advice, ..Finding::new("fonts", Ok("names can be written".to_owned())) }
+        }
+        Err(error) => Finding::new("fonts", Err(error.to_string())),
+    }
+}
+
+/// What to install for the scripts that cannot be written; `None` when all can.
+fn without(gaps: &[Gap]) -> Option<String> {
+    let mut packages: Vec<&str> = gaps.iter().map(|gap| gap.package).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    let each = packages.into_iter().map(|package| {
+        let scripts: Vec<&str> = gaps.iter().filter(|gap| gap.package == package).map(|gap| gap.script).collect();
+        format!("{} cannot be written, and names are drawn as boxes: install {package}", scripts.join(", "))
+    });
+    (!gaps.is_empty()).then(|| each.collect::<Vec<_>>().join("; "))
 }
 
 fn receive_buffer() -> Finding {
@@ -176,6 +195,17 @@ mod tests {
         for finding in [elements(), pictures(&rendition), sound(&rendition), fonts()] {
             assert!(finding.result.is_ok(), "{finding:?}");
         }
+    }
+
+    #[test]
+    fn scripts_that_cannot_be_written_are_named_with_their_packages() {
+        let gap = |script, package| Gap { script, package };
+        assert_eq!(without(&[]), None);
+        let gaps = [gap("Thai", "fonts-noto-core"), gap("Chinese", "fonts-noto-cjk"), gap("Korean", "fonts-noto-cjk")];
+        let sentence = without(&gaps).unwrap();
+        let wanted = "Chinese, Korean cannot be written, and names are drawn as boxes: install fonts-noto-cjk; \
+                      Thai cannot be written, and names are drawn as boxes: install fonts-noto-core";
+        assert_eq!(sentence, wanted);
     }
 
     #[test]

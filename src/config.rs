@@ -11,14 +11,18 @@ use recorder_core::secret::Secret;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod avatars;
 mod delivery;
 pub mod generate;
 mod load;
+mod look;
 mod value;
 
+pub use avatars::Avatars;
 pub use delivery::{Addressing, Checksums, Destination, Destinations, Live, Preset, PresetError, Storage};
 pub(crate) use load::reason;
 pub use load::{ConfigError, load, parse};
+pub use look::{Language, Layout, Slates, Strip};
 pub use value::{ConfigSecret, PictureSize, SizeError, Span, SpanError, bad_server_url};
 
 /// Whether a variable holds a secret. No child process inherits it: workers get what they need over their private socket.
@@ -44,6 +48,12 @@ pub struct Config {
     pub spool: Spool,
     /// Who is drawn where.
     pub layout: Layout,
+    /// A strip with logo, title and clock.
+    pub strip: Strip,
+    /// Files that take the place of the built-in slates.
+    pub slates: Slates,
+    /// Pictures of people, for tiles without a camera.
+    pub avatars: Avatars,
     /// The LiveKit server, for the rooms that are recorded with our own API key.
     pub livekit: LiveKit,
     /// The S3 storage that `--to s3://bucket/key.mp4` means.
@@ -65,6 +75,8 @@ pub struct Programme {
     /// Pictures a second, 1 to 60.
     #[schemars(with = "u16")]
     pub fps: u32,
+    /// The language of slates and of whatever else Roomcast itself writes into the picture.
+    pub language: Language,
     /// Average and highest rate of the H.264 picture in kbit/s, 100 to 50000. When absent it follows from the height: 1200 up to 480
     /// lines, 3000 up to 720, 4500 above.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,7 +89,7 @@ pub struct Programme {
 
 impl Default for Programme {
     fn default() -> Self {
-        Self { size: PictureSize::new_unchecked(1280, 720), fps: 30, video_kbps: None, sound_kbps: 128 }
+        Self { size: PictureSize::new_unchecked(1280, 720), fps: 30, language: Language::En, video_kbps: None, sound_kbps: 128 }
     }
 }
 
@@ -190,20 +202,6 @@ impl Default for Spool {
     }
 }
 
-/// Who is drawn where.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Layout {
-    /// A built-in layout (`grid`, `speaker`), or the path of a TOML file.
-    pub default: String,
-}
-
-impl Default for Layout {
-    fn default() -> Self {
-        Self { default: "grid".into() }
-    }
-}
-
 /// The LiveKit server, for the rooms that are recorded with our own API key.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -289,9 +287,12 @@ impl Config {
             .or_else(|| span("session.room_empty_grace", self.session.room_empty_grace, s(1), s(3600)))
             .or_else(|| span("session.conference_grace", self.session.conference_grace, s(5), s(3600)))
             .or_else(|| span("session.max_duration", self.session.max_duration, s(1), s(24 * 3600)))
+            .or_else(|| self.layout.transition.and_then(|transition| span("layout.transition", transition, s(0), s(2))))
+            .or_else(|| self.strip.bad_clock().map(|m| ("strip.clock", m)))
             .or_else(|| span("spool.keep", self.spool.keep, s(0), s(8760 * 3600)))
             .or_else(|| self.storage.bad_endpoint().map(|m| ("storage.endpoint", m)))
             .or_else(|| self.live.bad_address().map(|m| ("live.allowed_addresses", m)))
+            .or_else(|| self.avatars.bad_address().map(|m| ("avatars.allowed_addresses", m)))
             .or_else(|| self.destinations.keys().find_map(|name| delivery::bad_name(name)).map(|m| ("destinations", m)))
             .or_else(|| self.livekit.url.as_deref().and_then(value::bad_server_url).map(|m| ("livekit.url", m)))
             .or_else(|| value::bad_filter(&self.log.filter).map(|m| ("log.filter", m)))

@@ -4,6 +4,7 @@
 pub mod clock;
 pub(crate) mod span;
 pub mod config;
+pub mod trust;
 pub mod media;
 
 pub mod conference;
@@ -14,6 +15,7 @@ pub mod livekit;
 pub mod mixer;
 pub mod programme;
 pub mod target;
+pub mod avatar;
 pub mod storage;
 
 pub mod rehearsal;

@@ -108,7 +108,8 @@ fn layouts_and_sizes_that_cannot_be_are_refused_before_anything_starts() {
         (["--layout", "torn.toml"], "layout \"torn.toml\", line 2: unclosed array table, expected `]`"),
         (
             ["--layout", "unknown.toml"],
-            "layout \"unknown.toml\", line 1: unknown field `colour`, expected `background` or `arrangement`",
+            "layout \"unknown.toml\", line 1: unknown field `colour`, expected one of `background`, `backdrop`, `safe_area`, `video`, `hold_ms`, \
+             `transition_ms`, `strip`, `pinned`, `ornament`, `arrangement`",
         ),
         (["--layout", "empty.toml"], "layout \"empty.toml\", top level: arrangement must be there at least once"),
         (["--layout", "binary.toml"], "layout \"binary.toml\", line 1: key with no value, expected `=`"),

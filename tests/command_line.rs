@@ -52,7 +52,7 @@ fn bad_input_has_an_exact_sentence_and_exit_code() {
         (good(&["--token-file", "no-token"]), "no-token does not hold an access token (three parts with dots between)"),
         (
             good(&["--token-file", "token", "--layout", "circle"]),
-            "there is no layout \"circle\"; give one of grid, speaker, or a file.toml",
+            "there is no layout \"circle\"; give one of auto, stage, screen, speaker, grid, interview, single, portrait, audio, or a file.toml",
         ),
         (good(&["--token-file", "token", "--layout", "x.toml"]), "cannot read the layout x.toml: no such file or directory"),
         (good(&["--token-file", "token", "--duration", "0s"]), "--duration must be at least 1s"),

@@ -74,7 +74,7 @@ fn rehearse(seconds: u32) -> Rehearsal {
     let place = Place::take();
     let folder = tempfile::tempdir().expect("folder");
     let duration = format!("{seconds}s");
-    let arguments = ["rehearse", "--duration", &duration, "--to", "out.mp4", "--size", "320x180"];
+    let arguments = ["rehearse", "--duration", &duration, "--to", "out.mp4", "--size", "320x180", "--layout", "grid"];
     let environment = [("RUST_LOG", "info,roomcast::service::supervisor=debug")];
     let product = Product::start(folder.path(), &arguments, &environment, "");
     Rehearsal { product, folder, _place: place }

@@ -72,6 +72,7 @@ fn a_meeting_goes_to_a_file_a_storage_and_ten_channels_at_once() {
     );
     let mut arguments: Vec<String> = vec!["--config".into(), "roomcast.toml".into(), "rehearse".into()];
     arguments.extend(["--duration".into(), format!("{SECONDS}s"), "--to".into(), "out.mp4".into()]);
+    arguments.extend(["--layout".into(), "grid".into()]);
     arguments.extend(["--to".into(), "s3://recordings/team/out.mp4".into()]);
     for n in 1..GOOD {
         config += &format!("[destinations.channel-{n}]\naddress = \"{}\"\nkey_file = \"key-{n}\"\n", nginx.address());

@@ -71,7 +71,7 @@ impl World {
         };
         let now = SessionTime::from_millis(1000);
         let background = Rgb(0, 0, 0);
-        mixer.show(Arc::new(Scene { from: now, canvas: CANVAS, background, tiles: vec![tile], card: None, audible: Vec::new() }));
+        mixer.show(Arc::new(Scene { tiles: vec![tile], ..Scene::empty(now, CANVAS, background) }));
         let mut feeds = Feeds::default();
         feeds.show(BTreeSet::from([track()]));
         let (sender, decoded) = channel();

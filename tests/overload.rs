@@ -51,7 +51,7 @@ fn on_one_core_beside_a_busy_loop_the_sound_is_complete_and_pictures_are_repeate
     let _busy = Busy::on("0");
     let duration = format!("{SECONDS}s");
     let size = std::env::var("ROOMCAST_TEST_SIZE").unwrap_or_else(|_| "1920x1080".into());
-    let arguments = ["rehearse", "--duration", &duration, "--to", "out.mp4", "--size", &size];
+    let arguments = ["rehearse", "--duration", &duration, "--to", "out.mp4", "--size", &size, "--layout", "grid"];
     let product = Product::start(folder.path(), &arguments, &[], "");
     // The people are not on this machine: they are late by themselves otherwise.
     let (actors, worker) = (process(product.pid(), Role::Actors), process(product.pid(), Role::Worker));

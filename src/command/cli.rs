@@ -24,6 +24,7 @@ use crate::service::{link, logging};
 
 mod check;
 mod inputs;
+mod look;
 mod recovery;
 mod session;
 mod targets;
@@ -191,7 +192,7 @@ struct KeyArgs {
 
 #[derive(Args)]
 struct PictureArgs {
-    /// A built-in layout (grid, speaker) or a layout file
+    /// A built-in layout (auto, grid, speaker, screen, stage, interview, single, portrait, audio) or a layout file
     #[arg(long, value_name = "NAME or FILE.toml")]
     layout: Option<String>,
     /// Width and height of the picture, for example 1280x720

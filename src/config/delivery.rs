@@ -120,13 +120,23 @@ pub struct Live {
 impl Live {
     /// Where streams may go. Texts that are no blocks were refused when the configuration was read.
     pub fn policy(&self) -> AddressPolicy {
-        AddressPolicy::allowing(self.allowed_addresses.iter().filter_map(|text| text.parse().ok()).collect())
+        policy(&self.allowed_addresses)
     }
 
     pub(super) fn bad_address(&self) -> Option<String> {
-        let bad = self.allowed_addresses.iter().find(|text| text.parse::<AddressBlock>().is_err())?;
-        Some(format!("\"{bad}\" is not an address or a block of addresses such as 192.0.2.0/24"))
+        bad_block(&self.allowed_addresses)
     }
+}
+
+/// Public addresses, and these blocks; texts that are no blocks count for nothing.
+pub(super) fn policy(allowed: &[String]) -> AddressPolicy {
+    AddressPolicy::allowing(allowed.iter().filter_map(|text| text.parse().ok()).collect())
+}
+
+/// What is wrong with the first text that is no block of addresses.
+pub(super) fn bad_block(allowed: &[String]) -> Option<String> {
+    let bad = allowed.iter().find(|text| text.parse::<AddressBlock>().is_err())?;
+    Some(format!("\"{bad}\" is not an address or a block of addresses such as 192.0.2.0/24"))
 }
 
 /// Live destinations by name: `--to NAME`.

@@ -13,7 +13,7 @@ fn bad_files_have_exact_messages() {
     let table = [
         (
             "[programme]\nwidht = 3\n",
-            "roomcast.toml, line 2: programme.widht: unknown field `widht`, expected one of `size`, `fps`, `video_kbps`, `sound_kbps`",
+            "roomcast.toml, line 2: programme.widht: unknown field `widht`, expected one of `size`, `fps`, `language`, `video_kbps`, `sound_kbps`",
         ),
         (
             "[programme]\n\nsize = \"0x0\"\n",
@@ -80,15 +80,15 @@ fn bad_files_have_exact_messages() {
         ),
         (
             "[sesion]\nx = 1\n",
-            "roomcast.toml, line 2: sesion.x: unknown field `sesion`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `livekit`, `storage`, `live`, `destinations`, `log`",
+            "roomcast.toml, line 2: sesion.x: unknown field `sesion`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `log`",
         ),
         (
             "[sesion]\n",
-            "roomcast.toml, line 1: sesion: unknown field `sesion`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `livekit`, `storage`, `live`, `destinations`, `log`",
+            "roomcast.toml, line 1: sesion: unknown field `sesion`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `log`",
         ),
         (
             "fps = 30\n",
-            "roomcast.toml, line 1: fps: unknown field `fps`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `livekit`, `storage`, `live`, `destinations`, `log`",
+            "roomcast.toml, line 1: fps: unknown field `fps`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `log`",
         ),
         ("programme = 3\n", "roomcast.toml, line 1: programme: invalid type: integer `3`, expected struct Programme"),
         (
@@ -117,6 +117,10 @@ fn bad_files_have_exact_messages() {
         (
             "[storage]\nsecret_key = \"canary\"\nsecret_key_file = \"b\"\n",
             "storage.secret_key and storage.secret_key_file are both given; keep one of them",
+        ),
+        (
+            "[avatars]\nallowed_addresses = [\"10.0.0.0/8\", \"home\"]\n",
+            "roomcast.toml, line 2: avatars.allowed_addresses: \"home\" is not an address or a block of addresses such as 192.0.2.0/24",
         ),
         (
             "[live]\nallowed_addresses = [\"10.0.0.0/8\", \"home\"]\n",
@@ -157,16 +161,19 @@ fn bad_variables_are_named() {
         ("ROOMCAST_MIXER__DELAY", "5", "\"5\" is not a length of time; write it like \"500ms\", \"60s\", \"2m\" or \"12h\""),
         ("ROOMCAST_PROGRAMME__FPS", "many", "invalid type: string \"many\", expected a whole number"),
         ("ROOMCAST_PROGRAMME__FPS", "0", "0 is out of range: it must be 1 to 60"),
+        ("ROOMCAST_LAYOUT__TRANSITION", "3s", "3s is out of range: it must be 0s to 2s"),
+        ("ROOMCAST_STRIP__CLOCK", "%H:%Q", "must be a time as strftime writes it, such as \"%H:%M\"; %Q is not known"),
+        ("ROOMCAST_PROGRAMME__LANGUAGE", "fr", "unknown variant `fr`, expected `en` or `de`"),
         ("ROOMCAST_PROGRAMME__SIZE", "0x0", "0x0 is out of range: a picture has 128x128 to 3840x2160 pixels"),
         (
             "ROOMCAST_PROGRAMME__HEIGHT",
             "720",
-            "unknown field `height`, expected one of `size`, `fps`, `video_kbps`, `sound_kbps`",
+            "unknown field `height`, expected one of `size`, `fps`, `language`, `video_kbps`, `sound_kbps`",
         ),
         (
             "ROOMCAST_NOTHING__HEIGHT",
             "720",
-            "unknown field `nothing`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `livekit`, `storage`, `live`, `destinations`, `log`",
+            "unknown field `nothing`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `log`",
         ),
         ("ROOMCAST_MIXER_DELAY", "800ms", "section and field are separated by two underscores; write ROOMCAST_MIXER__DELAY"),
         ("ROOMCAST_LIVEKIT__API_SECRET", " ", "must be text in quotes, and not empty"),

@@ -23,6 +23,14 @@ pub enum ConferenceEvent {
         /// What they are called.
         name: Pii,
     },
+    /// What a Participant is in the room, beside a name. Comes after `Joined` and whenever it changes; who was never told about has
+    /// [`Facts::default`].
+    Facts {
+        /// Who.
+        participant: ParticipantId,
+        /// All of it.
+        facts: Facts,
+    },
     /// A Participant left.
     Left {
         /// Who.
@@ -56,6 +64,45 @@ pub enum ConferenceEvent {
         /// Why.
         reason: EndReason,
     },
+}
+
+/// What somebody is in the room.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Takes part.
+    #[default]
+    Attendee,
+    /// Is one of those whom the others came for.
+    Presenter,
+    /// Runs the meeting.
+    Moderator,
+    /// Signs what the others say, and must stay in view.
+    Interpreter,
+}
+
+/// Whether somebody wants to say something.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Hand {
+    /// No.
+    #[default]
+    Down,
+    /// Yes.
+    Raised {
+        /// Since when, in milliseconds since 1970 by the Conference's clock, if it says so. Only compared with that of other hands.
+        unix_ms: Option<u64>,
+    },
+}
+
+/// What is known about a Participant beside a name.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Facts {
+    /// What they are in the room.
+    pub role: Role,
+    /// Whether they want to say something.
+    pub hand: Hand,
+    /// Address of a picture of them, for a tile without one. Decisions do not depend on it.
+    pub avatar: Option<Pii>,
 }
 
 /// Why a Conference ended.

@@ -152,7 +152,7 @@ mod tests {
         let mut control = EffortControl::default();
         let changes = play(&mut control, 0..1500, Effort::Less);
         let tried: Vec<u64> = changes.iter().filter(|(_, effort)| *effort == Effort::Full).map(|(second, _)| *second).collect();
-                let waits: Vec<u64> = tried.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        let waits: Vec<u64> = tried.windows(2).map(|pair| pair[1] - pair[0]).collect();
         assert_eq!(waits, [42, 82, 162, 322, 322, 322], "{changes:?}");
         assert_eq!(control.effort, Effort::Less);
     }

@@ -1,38 +1,82 @@
 //! Places people on a canvas.
 //!
-//! In: a layout file (`compositor-layouts/*.toml`), a [`Stage`], the size of the canvas. Out: a [`Scene`]. Pure arithmetic on whole pixels;
-//! the same input gives the same Scene on every machine. It decides nothing about who is important, and draws nothing.
+//! In: a layout file (`compositor-layouts/*.toml`), a [`Stage`], the size of the canvas and what is written beside the people. Out: a [`Scene`].
+//! Pure arithmetic on whole pixels; the same input gives the same Scene on every machine. It decides nothing about who is important, and
+//! draws nothing. What it remembers between two Scenes, so that nobody moves without need, is in [`Seating`].
 //!
-//! Every tile lies inside the canvas, has even edges and sides of at least [`SMALLEST_TILE_PX`], and overlaps no other. On a canvas too
-//! small for everybody the least important are left out.
+//! Every tile lies inside the canvas, has even edges and sides of at least [`SMALLEST_TILE_PX`], and overlaps no other unless the layout says
+//! so. On a canvas too small for everybody the least important are left out.
 
+mod arrange;
+#[cfg(test)]
+mod bad_files_tests;
+mod check;
+mod dress;
 mod file;
 mod flow;
 #[cfg(test)]
+mod golden_tests;
+mod ornament;
+mod seating;
+#[cfg(test)]
+mod seating_tests;
+mod strip;
+#[cfg(test)]
 pub(crate) mod tests;
 
-use crate::scene::{CanvasSize, Fit, Label, Rect, Rgb, Scene, Tile};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::conference::Role;
+use crate::ids::ParticipantId;
+use crate::scene::{CanvasSize, Fit, LabelStyle, Rgb, Scene};
 use crate::secret::Pii;
-use crate::stage::{Part, Seat, Stage};
+use crate::stage::Stage;
 use crate::time::SessionTime;
 
-pub use file::LayoutError;
+use check::Area;
 
-/// No layout shows more tiles than this.
+pub(crate) use check::Checker;
+pub use check::LayoutError;
+pub use dress::{Dress, LookText, NamedText};
+pub(crate) use ornament::{Decoration, OrnamentFile, checked as ornaments};
+pub use ornament::{Language, bad_clock};
+pub use seating::Seating;
+pub use strip::Strip;
+
+/// No layout shows more tiles than this, those of pinned people not counted.
 pub const MOST_TILES: u32 = 25;
 /// No tile has a shorter side than this.
 pub const SMALLEST_TILE_PX: u32 = 2;
 
-/// The layouts that are part of the program: name and text.
-const BUILT_IN: [(&str, &str); 2] = [
-    ("grid", include_str!("../../compositor-layouts/grid.toml")),
+/// The layouts that are part of the program: name and text. Each uses only layouts that stand behind it.
+const BUILT_IN: [(&str, &str); 9] = [
+    ("auto", include_str!("../../compositor-layouts/auto.toml")),
+    ("stage", include_str!("../../compositor-layouts/stage.toml")),
+    ("screen", include_str!("../../compositor-layouts/screen.toml")),
     ("speaker", include_str!("../../compositor-layouts/speaker.toml")),
+    ("grid", include_str!("../../compositor-layouts/grid.toml")),
+    ("interview", include_str!("../../compositor-layouts/interview.toml")),
+    ("single", include_str!("../../compositor-layouts/single.toml")),
+    ("portrait", include_str!("../../compositor-layouts/portrait.toml")),
+    ("audio", include_str!("../../compositor-layouts/audio.toml")),
 ];
 
 /// A checked layout file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Layout {
     background: Rgb,
+    backdrop: Option<Arc<str>>,
+    /// Left free at each edge, in hundredths of a percent of that side.
+    safe_area: u32,
+    /// Whether anybody's picture is shown at all.
+    video: bool,
+    /// How long somebody who was brought into view stays there, and how long an arrangement stays when people leave.
+    hold: Duration,
+    transition: Duration,
+    strip: strip::StripStyle,
+    decorations: Vec<Decoration>,
+    pinned: Vec<Pinned>,
     arrangements: Vec<Arrangement>,
 }
 
@@ -40,14 +84,23 @@ pub struct Layout {
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Arrangement {
     when: When,
-    regions: Vec<Region>,
+    then: Then,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Then {
+    Regions(Vec<Region>),
+    /// The arrangements of another layout.
+    Use(Vec<Arrangement>),
 }
 
 /// A condition on how many want to be seen; both ends included.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct When {
     tiles: std::ops::RangeInclusive<usize>,
+    people: std::ops::RangeInclusive<usize>,
     screens: std::ops::RangeInclusive<usize>,
+    presenters: std::ops::RangeInclusive<usize>,
 }
 
 /// Part of the canvas, and who stands there in which way.
@@ -56,6 +109,7 @@ struct Region {
     area: Area,
     takes: Takes,
     at_most: u32,
+    prefer: Vec<Prefer>,
     order: Order,
     flow: Flow,
     shape: Shape,
@@ -63,21 +117,28 @@ struct Region {
     margin_px: u32,
     cameras: Fit,
     screens: Fit,
-    labels: Labels,
+    labels: Option<LabelStyle>,
     speaker: Speaker,
+    /// Say how many more there are.
+    count_others: bool,
 }
 
-/// In hundredths of a percent of the canvas; whole numbers, so that adjoining regions meet exactly.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Area {
-    left: u32,
-    top: u32,
-    right: u32,
-    bottom: u32,
+/// A place that is kept for somebody while they are in the room.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Pinned {
+    who: Who,
+    area: Area,
+    /// Over the others, who otherwise use what is left of the canvas.
+    over: bool,
+    labels: Option<LabelStyle>,
 }
 
-/// All of the canvas, in the unit of [`Area`].
-const WHOLE: u32 = 10_000;
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Who {
+    Name(Pii),
+    Id(ParticipantId),
+    Role(Role),
+}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -86,6 +147,18 @@ enum Takes {
     Anyone,
     Screens,
     Cameras,
+    Presenters,
+}
+
+/// Who comes first where not everybody has a place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Prefer {
+    Screens,
+    Presenters,
+    Moderators,
+    Speaker,
+    Hands,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
@@ -116,22 +189,26 @@ enum Shape {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Labels {
-    #[default]
-    Names,
-    None,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
 enum Speaker {
     #[default]
     Border,
     Plain,
 }
 
+/// What a Scene is made for, beside the people.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting<'a> {
+    /// The size of the programme.
+    pub canvas: CanvasSize,
+    /// Strip, language, transition.
+    pub dress: &'a Dress,
+    /// What the room calls itself.
+    pub title: Option<&'a Pii>,
+}
+
 impl Layout {
-    /// Reads and checks the text of a layout file. `name` is only used in error messages.
+    /// Reads and checks the text of a layout file. `name` is a name or a path: it stands in error messages, and paths of pictures begin in its
+    /// folder.
     ///
     /// # Errors
     /// Text that is not TOML, unknown or missing fields, and values that make no sense; each names the place and the field.
@@ -163,86 +240,14 @@ impl Layout {
         BUILT_IN.iter().map(|(name, _)| *name)
     }
 
-    /// Gives everybody on the `stage` a place, as far as there is room. The Scene has no card.
+    /// The picture files that it names.
+    pub fn pictures(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.backdrop.iter().chain(self.decorations.iter().filter_map(Decoration::picture))
+    }
+
+    /// Gives everybody on the `stage` a place, as far as there is room; with no memory of earlier Scenes, and nothing written beside them.
     pub fn arrange(&self, stage: &Stage, canvas: CanvasSize, from: SessionTime) -> Scene {
-        let tiles = stage.seats.len();
-        let screens = stage.seats.iter().filter(|seat| seat.part == Part::Screen).count();
-        let fits =
-            |arrangement: &&Arrangement| arrangement.when.tiles.contains(&tiles) && arrangement.when.screens.contains(&screens);
-        let mut waiting: Vec<&Seat> = stage.seats.iter().collect();
-        let mut placed = Vec::new();
-        for region in self.arrangements.iter().find(fits).map(|arrangement| &arrangement.regions).into_iter().flatten() {
-            region.place(&mut waiting, canvas, &mut placed);
-        }
-        Scene { from, canvas, background: self.background, tiles: placed, card: None, audible: stage.audible.clone() }
-    }
-}
-
-impl Region {
-    /// Takes whom it holds out of `waiting` (most important first), and adds their tiles to `placed`.
-    fn place(&self, waiting: &mut Vec<&Seat>, canvas: CanvasSize, placed: &mut Vec<Tile>) {
-        // Written for 720 lines; even, so that tiles stay even.
-        let scaled = |px: u32| (px * canvas.height_px.min(CanvasSize::LONGEST_SIDE_PX) / 720) & !1;
-        let area = self.area.on(canvas);
-        let (gap, margin) = (scaled(self.gap_px), scaled(self.margin_px));
-        let welcome = |seat: &Seat| match self.takes {
-            Takes::Anyone => true,
-            Takes::Screens => seat.part == Part::Screen,
-            Takes::Cameras => seat.part == Part::Person,
-        };
-        let wanted = waiting.iter().filter(|seat| welcome(seat)).count().min(self.at_most as usize);
-        let rects = flow::rects(flow::inside(area, margin), self.flow, self.shape, gap, wanted as u32);
-        let mut chosen = Vec::with_capacity(rects.len());
-        waiting.retain(|seat| {
-            let takes = chosen.len() < rects.len() && welcome(seat);
-            if takes {
-                chosen.push(*seat);
-            }
-            !takes
-        });
-        if self.order == Order::Joined {
-            chosen.sort_by_key(|seat| (seat.part, seat.arrival));
-        }
-        placed.extend(chosen.iter().zip(rects).map(|(seat, rect)| self.tile(seat, rect)));
-    }
-
-    fn tile(&self, seat: &Seat, rect: Rect) -> Tile {
-        Tile {
-            participant: seat.participant.clone(),
-            video: seat.video.clone(),
-            rect,
-            fit: match seat.part {
-                Part::Screen => self.screens,
-                Part::Person => self.cameras,
-            },
-            label: match self.labels {
-                Labels::Names => Some(Label { name: label(seat), muted: seat.muted }),
-                Labels::None => None,
-            },
-            speaking: seat.speaking && self.speaker == Speaker::Border,
-        }
-    }
-}
-
-/// What a tile is called. A screen says whose it is, and that it is not its owner.
-fn label(seat: &Seat) -> Pii {
-    match seat.part {
-        Part::Screen => Pii::new(format!("{} (screen)", seat.name.expose())),
-        Part::Person => seat.name.clone(),
-    }
-}
-
-impl Area {
-    /// In pixels, each edge rounded to the nearest even one.
-    fn on(self, canvas: CanvasSize) -> Rect {
-        let edge = |side_px: u32, share: u32| {
-            // A canvas that was not checked cannot overflow what follows.
-            let pairs = (u64::from(side_px.min(CanvasSize::LONGEST_SIDE_PX) / 2) * u64::from(share) + u64::from(WHOLE / 2))
-                / u64::from(WHOLE);
-            2 * u32::try_from(pairs).unwrap_or(0)
-        };
-        let (x, y) = (edge(canvas.width_px, self.left), edge(canvas.height_px, self.top));
-        let (right, bottom) = (edge(canvas.width_px, self.right), edge(canvas.height_px, self.bottom));
-        Rect { x, y, width: right - x, height: bottom - y }
+        let setting = Setting { canvas, dress: &Dress::default(), title: None };
+        self.arrange_calmly(stage, &setting, &mut Seating::default(), from)
     }
 }

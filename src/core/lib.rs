@@ -17,6 +17,7 @@ pub mod overload;
 pub mod scene;
 pub mod secret;
 pub mod session;
+pub mod slate;
 pub mod stage;
 pub mod subscription;
 pub mod supervision;

@@ -1,5 +1,8 @@
 //! Who is drawn where, and who is heard: the only thing that the mixer is told about the meeting.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use crate::ids::{ParticipantId, TrackId};
 use crate::secret::Pii;
 use crate::time::SessionTime;
@@ -103,6 +106,17 @@ pub enum Fit {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Rgb(pub u8, pub u8, pub u8);
 
+/// Where a tile's name stands.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LabelStyle {
+    /// A small plate in the lower left corner of the tile.
+    #[default]
+    Plate,
+    /// A bar over the lower third of the tile, as television puts under a guest.
+    LowerThird,
+}
+
 /// What a tile shows while there is no picture for it, and the text drawn over it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Label {
@@ -110,6 +124,10 @@ pub struct Label {
     pub name: Pii,
     /// Microphone muted or absent.
     pub muted: bool,
+    /// The person has raised a hand.
+    pub hand: bool,
+    /// Where and how large the name stands.
+    pub style: LabelStyle,
 }
 
 /// One tile.
@@ -129,11 +147,64 @@ pub struct Tile {
     pub speaking: bool,
 }
 
-/// A sentence in the middle of the canvas, instead of or behind tiles: nobody here, connection lost.
+/// Where a content stands in its rectangle from left to right; from top to bottom it is always in the middle.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Align {
+    /// At the left edge.
+    Left,
+    /// In the middle.
+    #[default]
+    Center,
+    /// At the right edge.
+    Right,
+}
+
+/// What an [`Ornament`] shows.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Card {
-    /// The text to show.
-    pub text: String,
+pub enum Content {
+    /// Nothing but its plate: a bar of one colour.
+    Plain,
+    /// These words. A line feed begins a new line; longer lines are wrapped.
+    Text(Pii),
+    /// The wall-clock time of the instant that the programme shows, written as this `strftime` format says.
+    Clock {
+        /// Such as `%H:%M`; checked when the layout was read.
+        format: Arc<str>,
+    },
+    /// A picture file, whole, as large as the rectangle allows.
+    Image {
+        /// Path of the file. One that cannot be read is left out.
+        path: Arc<str>,
+    },
+}
+
+/// The ground behind an ornament: fills its rectangle.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Plate {
+    /// Its colour.
+    pub colour: Rgb,
+    /// How much it covers of what is below: 0 nothing, 100 everything.
+    pub opacity_percent: u8,
+}
+
+/// Something that is drawn beside people: a title, a clock, a logo, the words of a slate, how many more there are.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Ornament {
+    /// Where; inside the canvas, position and sides even.
+    pub rect: Rect,
+    /// Where the content stands in it.
+    pub align: Align,
+    /// What is drawn.
+    pub content: Content,
+    /// Size of the letters, in pixels of this canvas; words that do not fit end with an ellipsis.
+    pub text_px: u32,
+    /// Colour of the letters.
+    pub colour: Rgb,
+    /// Drawn below the content.
+    pub plate: Option<Plate>,
+    /// Lines of text at most, at least 1.
+    pub lines: u32,
 }
 
 /// Everything that the programme shows and plays from one instant on.
@@ -145,12 +216,32 @@ pub struct Scene {
     pub canvas: CanvasSize,
     /// Colour where nothing is drawn.
     pub background: Rgb,
-    /// Tiles in drawing order.
+    /// A picture file that fills the canvas behind everything, cut where it hangs over. One that cannot be read is left out.
+    pub backdrop: Option<Arc<str>>,
+    /// Tiles in drawing order: a later one covers an earlier one where the layout lets them overlap.
     pub tiles: Vec<Tile>,
-    /// Shown when there is nobody to draw.
-    pub card: Option<Card>,
+    /// Drawn over the tiles, in this order.
+    pub ornaments: Vec<Ornament>,
+    /// How long the change from the Scene before takes; zero is a cut.
+    pub transition: Duration,
     /// The Tracks that are heard.
     pub audible: Vec<TrackId>,
+}
+
+impl Scene {
+    /// Only a background, and nobody is heard.
+    pub fn empty(from: SessionTime, canvas: CanvasSize, background: Rgb) -> Self {
+        Self {
+            from,
+            canvas,
+            background,
+            backdrop: None,
+            tiles: Vec::new(),
+            ornaments: Vec::new(),
+            transition: Duration::ZERO,
+            audible: Vec::new(),
+        }
+    }
 }
 
 #[cfg(test)]

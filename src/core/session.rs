@@ -20,14 +20,15 @@ use std::sync::Arc;
 use crate::conference::{ConferenceCommand, ConferenceEvent, Subscription};
 use crate::fault::Fault;
 use crate::ids::{TakeId, TargetId};
-use crate::scene::Scene;
+use crate::layout::{Layout, Seating};
+use crate::scene::{Rgb, Scene};
+use crate::secret::Pii;
 use crate::stage::{Loudness, People};
 use crate::target::{Target, TargetReport, TargetState};
 use crate::time::SessionTime;
 
 pub use crate::supervision::Caution;
 pub use outcome::{Outcome, WhyOver};
-pub use picture::{CARD_LOST, CARD_NOBODY};
 pub use settings::SessionSettings;
 
 /// What the Session is told.
@@ -44,6 +45,8 @@ pub enum Input {
         /// What it says.
         report: TargetReport,
     },
+    /// Show people in this layout from now on; nothing else changes.
+    Layout(Layout),
     /// No programme can be made any more, and no other worker would do better: end all Takes with what they have, and leave.
     ProgrammeFailed(Fault),
     /// End all Takes now, and leave.
@@ -84,6 +87,8 @@ pub enum Action {
 pub enum Wake {
     /// Somebody may count as speaking, or no longer.
     Speaker,
+    /// Somebody may take a place in the picture that was held for another, or the arrangement may change.
+    Place,
     /// Nobody but us has been in the room for too long.
     RoomEmpty,
     /// We have been outside the Conference for too long.
@@ -148,6 +153,9 @@ pub struct Session {
     targets: Vec<Target>,
     /// Since when nobody but us has been in the room.
     alone_since: Option<SessionTime>,
+    seating: Seating,
+    /// What the room calls itself.
+    title: Option<Pii>,
     shown: Arc<Scene>,
     /// What people and Conference were when the Scene was last derived.
     derived_from: Option<(u64, Connection)>,
@@ -162,15 +170,17 @@ impl Session {
     /// A Session that is on its way into the room. `now` need not be zero: a replacement worker continues the session time.
     pub fn new(settings: SessionSettings, now: SessionTime) -> Self {
         let targets: Vec<Target> = settings.targets.iter().cloned().map(Target::new).collect();
-        let people = People::default();
-        let shown = Arc::new(settings.layout.arrange(&people.stage(&settings.caution), settings.canvas, now));
-        Self {
-            actions: VecDeque::from([Action::Show(shown.clone())]),
+        // What the first derivation replaces.
+        let shown = Arc::new(Scene::empty(now, settings.canvas, Rgb(0, 0, 0)));
+        let mut session = Self {
+            actions: VecDeque::new(),
             phase: Phase::Entering,
             connection: Connection::Outside { since: now, fault: None },
-            people,
+            people: People::default(),
             targets,
             alone_since: None,
+            seating: Seating::default(),
+            title: None,
             shown,
             derived_from: None,
             subscribed: None,
@@ -178,7 +188,9 @@ impl Session {
             outcome: None,
             now,
             settings,
-        }
+        };
+        session.derive(now);
+        session
     }
 
     /// Takes note of something. Time never goes back: an earlier `now` counts as the latest one.
@@ -194,6 +206,11 @@ impl Session {
             Input::Conference(event) => self.conference(event, now),
             Input::Heard(heard) => self.people.metered(&heard, now),
             Input::Target { id, report } => self.target_reports(&id, report, now),
+            Input::Layout(layout) => {
+                self.settings.layout = layout;
+                self.seating = Seating::default();
+                self.derived_from = None;
+            }
             Input::ProgrammeFailed(fault) => {
                 if let Some(outcome) = &mut self.outcome {
                     outcome.fault.get_or_insert_with(|| fault.clone());
@@ -224,6 +241,7 @@ impl Session {
             Phase::Over => return None,
             Phase::Entering | Phase::Live => [
                 self.people.next_change(self.now).map(|at| (at, Wake::Speaker)),
+                self.seating.wake().map(|at| (at, Wake::Place)),
                 self.room_empty_at().map(|at| (at, Wake::RoomEmpty)),
                 self.conference_grace_at().map(|at| (at, Wake::ConferenceGrace)),
                 self.duration_at().map(|at| (at, Wake::Duration)),
@@ -235,7 +253,7 @@ impl Session {
                     Leaving::Until(at) => Some((at, Wake::LeaveDeadline)),
                     Leaving::Done => None,
                 };
-                [leaving, None, None, None, None]
+                [leaving, None, None, None, None, None]
             }
         };
         own.into_iter().flatten().chain(closing).min()
@@ -263,14 +281,17 @@ impl Session {
 
     /// Entries in all collections: bounded by who is in the room and how many Targets there are, not by how long the Session runs.
     pub fn footprint(&self) -> usize {
-        let scene = self.shown.tiles.len() + self.shown.audible.len();
+        let scene = self.shown.tiles.len() + self.shown.ornaments.len() + self.shown.audible.len();
         let subscribed = self.subscribed.as_ref().map_or(0, Vec::len);
-        self.people.footprint() + self.targets.len() + scene + subscribed + self.actions.len()
+        self.people.footprint() + self.seating.footprint() + self.targets.len() + scene + subscribed + self.actions.len()
     }
 
     fn conference(&mut self, event: ConferenceEvent, now: SessionTime) {
         match event {
-            ConferenceEvent::Entered { title: _ } => self.entered(now),
+            ConferenceEvent::Entered { title } => {
+                self.title = title;
+                self.entered(now);
+            }
             ConferenceEvent::Listed => {
                 // A list that nobody asked for would sweep out people who are there.
                 if self.connection == Connection::Listing {
@@ -279,6 +300,7 @@ impl Session {
                 }
             }
             ConferenceEvent::Joined { participant, name } => self.people.joined(participant, name, now),
+            ConferenceEvent::Facts { participant, facts } => self.people.told_facts(&participant, &facts),
             ConferenceEvent::Left { participant } => self.people.left(&participant),
             ConferenceEvent::TrackUp { track, muted } => self.people.track_up(&track, muted),
             ConferenceEvent::TrackDown { track } => self.people.track_down(&track),

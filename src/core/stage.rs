@@ -10,6 +10,7 @@ mod people;
 mod tests;
 mod voice;
 
+use crate::conference::Role;
 use crate::ids::{ParticipantId, TrackId};
 use crate::secret::Pii;
 
@@ -51,11 +52,17 @@ pub struct Seat {
     pub muted: bool,
     /// Speaks now. Always false for a screen.
     pub speaking: bool,
+    /// What the person is in the room.
+    pub role: Role,
+    /// Place in the order of raised hands, the first to speak having the lowest; `None` while it is down, and for a screen.
+    pub hand: Option<u64>,
+    /// The one who has the floor. Always false for a screen.
+    pub floor: bool,
     /// Order of arrival: of the person, or of the shared screen. Never changes while they stay, also across a lost connection.
     pub arrival: u64,
 }
 
-/// Everybody who wants to be seen, most important first: screens (newest first), who has the floor, who began to speak last, who came first.
+/// Everybody who wants to be seen, most important first: screens (newest first), who has the floor, who speaks, who spoke last, who came first.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Stage {
     /// The seats, most important first.

@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod backoff;
+mod facts;
 pub mod roster;
 pub mod signal;
 pub mod token;

@@ -10,9 +10,11 @@
 use std::collections::BTreeMap;
 
 use livekit_protocol::{JoinResponse, ParticipantInfo, SpeakerInfo, TrackInfo, TrackSource, TrackType, participant_info};
-use recorder_core::conference::ConferenceEvent;
+use recorder_core::conference::{ConferenceEvent, Facts};
 use recorder_core::ids::{ParticipantId, TrackId, TrackKind};
 use recorder_core::secret::Pii;
+
+use super::facts;
 
 /// People in one room at most; a server that tells of more is not believed.
 const MAX_PEOPLE: usize = 5000;
@@ -21,6 +23,7 @@ const MAX_PEOPLE: usize = 5000;
 struct Person {
     sid: String,
     name: Pii,
+    facts: Facts,
     tracks: BTreeMap<TrackKind, Offered>,
     /// The sids of all their tracks, in the order in which they were first told: the server lists them in any order.
     order: Vec<String>,
@@ -55,6 +58,8 @@ impl Roster {
         let mut events = vec![ConferenceEvent::Entered { title: self.title.clone() }];
         for (id, person) in &self.people {
             events.push(ConferenceEvent::Joined { participant: id.clone(), name: person.name.clone() });
+            // Also that there is nothing to say: before, there may have been.
+            events.push(ConferenceEvent::Facts { participant: id.clone(), facts: person.facts.clone() });
             for (kind, offered) in &person.tracks {
                 events.push(ConferenceEvent::TrackUp { track: TrackId::new(id.clone(), *kind), muted: offered.muted });
             }
@@ -152,10 +157,14 @@ impl Roster {
         let mut tracks: Vec<&TrackInfo> = info.tracks.iter().collect();
         tracks.sort_by_key(age);
         let order = tracks.iter().map(|track| track.sid.clone()).collect();
-        let person = Person { sid: info.sid.clone(), name: Pii::new(name.as_str()), tracks: offered(&tracks), order };
+        let (name, facts) = (Pii::new(name.as_str()), facts::of(info));
+        let person = Person { sid: info.sid.clone(), name, facts, tracks: offered(&tracks), order };
         let before = self.people.insert(id.clone(), person.clone());
         if before.as_ref().is_none_or(|b| b.name != person.name) {
             events.push(ConferenceEvent::Joined { participant: id.clone(), name: person.name.clone() });
+        }
+        if before.as_ref().map_or(person.facts != Facts::default(), |b| b.facts != person.facts) {
+            events.push(ConferenceEvent::Facts { participant: id.clone(), facts: person.facts.clone() });
         }
         let before = before.map(|b| b.tracks).unwrap_or_default();
         for kind in before.keys().filter(|kind| !person.tracks.contains_key(kind)) {

@@ -2,6 +2,7 @@
 
 use livekit_protocol::{ParticipantPermission, Room};
 use recorder_core::conference::ConferenceEvent::*;
+use recorder_core::conference::{Hand, Role};
 
 use super::*;
 
@@ -50,12 +51,34 @@ fn entering_tells_everybody_and_ends_with_listed() {
     let expected = vec![
         Entered { title: Some(Pii::new("r")) },
         Joined { participant: id("a"), name: Pii::new("A") },
+        ConferenceEvent::Facts { participant: id("a"), facts: recorder_core::conference::Facts::default() },
         TrackUp { track: cam("a"), muted: false },
         Listed,
     ];
     assert_eq!(events, expected);
     assert_eq!(roster.sid_of(&cam("a")), Some("TR_1"));
     assert_eq!(roster.track_of("TR_1"), Some(cam("a")));
+}
+
+#[test]
+fn roles_and_hands_are_told_when_they_change() {
+    let told = |hand: &str| ParticipantInfo {
+        attributes: [("roomcast.role", "moderator"), ("roomcast.hand", hand)]
+            .map(|(key, value)| (key.into(), value.into()))
+            .into(),
+        ..person("a", "PA_a", vec![])
+    };
+    let facts = |hand| {
+        let facts = recorder_core::conference::Facts { role: Role::Moderator, hand, avatar: None };
+        ConferenceEvent::Facts { participant: id("a"), facts }
+    };
+    let (mut roster, events) = joined(vec![told("")]);
+    assert_eq!(events[2], facts(Hand::Down));
+    assert_eq!(roster.updated(&[told("yes")]), [facts(Hand::Raised { unix_ms: None })]);
+    assert_eq!(roster.updated(&[told("yes")]), []);
+    assert_eq!(roster.listing()[2], facts(Hand::Raised { unix_ms: None }));
+    let none = ConferenceEvent::Facts { participant: id("a"), facts: recorder_core::conference::Facts::default() };
+    assert_eq!(roster.updated(&[person("a", "PA_a", vec![])]), [none]);
 }
 
 #[test]

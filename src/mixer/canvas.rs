@@ -5,7 +5,7 @@
 
 use recorder_core::scene::{CanvasSize, Fit, Rect};
 
-use super::overlay::Overlay;
+use super::overlay::{Overlay, Tint};
 use super::picture::Picture;
 use super::yuv::{Planes, PlanesMut, Ycc, scale};
 
@@ -67,7 +67,39 @@ pub(crate) fn on_canvas(rect: Rect, scene: CanvasSize, canvas: CanvasSize) -> Op
 
 /// Whether two rectangles share a pixel.
 pub(crate) fn overlap(a: Rect, b: Rect) -> bool {
-    a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height
+    shared(a, b).is_some()
+}
+
+/// The pixels that two rectangles share.
+pub(crate) fn shared(a: Rect, b: Rect) -> Option<Rect> {
+    let (x, y) = (a.x.max(b.x), a.y.max(b.y));
+    let (right, bottom) = ((a.x + a.width).min(b.x + b.width), (a.y + a.height).min(b.y + b.height));
+    (x < right && y < bottom).then(|| Rect { x, y, width: right - x, height: bottom - y })
+}
+
+/// Adds a rectangle to `known`, whose rectangles share no pixel, so that they still share none.
+pub(crate) fn add_disjoint(known: &mut Vec<Rect>, new: Rect) {
+    let mut pieces = vec![new];
+    for other in known.iter() {
+        pieces = pieces.into_iter().flat_map(|piece| without(piece, *other)).collect();
+    }
+    known.append(&mut pieces);
+}
+
+/// What is left of `rect` beside `hole`: above, below, left and right of it.
+fn without(rect: Rect, hole: Rect) -> impl Iterator<Item = Rect> {
+    let inner = shared(rect, hole);
+    let around = inner.map_or([rect; 4], |inner| {
+        let (right, bottom) = (inner.x + inner.width, inner.y + inner.height);
+        [
+            Rect { height: inner.y - rect.y, ..rect },
+            Rect { y: bottom, height: rect.y + rect.height - bottom, ..rect },
+            Rect { x: rect.x, y: inner.y, width: inner.x - rect.x, height: inner.height },
+            Rect { x: right, y: inner.y, width: rect.x + rect.width - right, height: inner.height },
+        ]
+    });
+    let pieces = if inner.is_some() { 4 } else { 1 };
+    around.into_iter().take(pieces).filter(|piece| piece.width > 0 && piece.height > 0)
 }
 
 /// An I420 picture with even sides.
@@ -153,9 +185,34 @@ impl Canvas {
         sides.into_iter().for_each(|side| self.fill(side, colour));
     }
 
-    /// Lays an overlay on the canvas with its upper left corner at an even position.
-    pub(crate) fn lay(&mut self, overlay: &Overlay, x: u32, y: u32) {
-        let rect = Rect { x, y, width: overlay.width() as u32, height: overlay.height() as u32 };
-        overlay.lay_over(&mut self.view(rect));
+    /// Paints a rectangle with the same part of a picture that has the size of the canvas.
+    pub(crate) fn copy(&mut self, picture: &Picture, rect: Rect) {
+        let (x, y, width, height) = (rect.x as usize, rect.y as usize, rect.width as usize, rect.height as usize);
+        if let Err(error) = scale(Planes::of(picture).part(x, y, width, height), &mut self.view(rect)) {
+            tracing::error!(%error, ?picture, ?rect, "the backdrop could not be painted");
+        }
+    }
+
+    /// Lays the part of an overlay that lies within `clip` (even) on the canvas, with the overlay's upper left corner at an even position,
+    /// which may lie outside of `clip`, also to the left of the canvas or above it.
+    pub(crate) fn lay(&mut self, overlay: &Overlay, (x, y): (i32, i32), clip: Rect) {
+        let hidden = |from: i32, edge: u32| i32::try_from(edge).map_or(0, |edge| (edge - from).max(0));
+        let (left, top) = (hidden(x, clip.x), hidden(y, clip.y));
+        let (Ok(from_x), Ok(from_y)) = (u32::try_from(x + left), u32::try_from(y + top)) else { return };
+        let part = |length: usize, hidden: i32| (length as u32).saturating_sub(hidden.unsigned_abs());
+        let rect = Rect {
+            x: from_x,
+            y: from_y,
+            width: part(overlay.width(), left).min((clip.x + clip.width).saturating_sub(from_x)),
+            height: part(overlay.height(), top).min((clip.y + clip.height).saturating_sub(from_y)),
+        };
+        if rect.width > 0 && rect.height > 0 {
+            overlay.lay_over(&mut self.view(rect), left.unsigned_abs() as usize, top.unsigned_abs() as usize);
+        }
+    }
+
+    /// Lays a colour over a rectangle.
+    pub(crate) fn tint(&mut self, rect: Rect, tint: Tint) {
+        tint.lay_over(&mut self.view(rect));
     }
 }

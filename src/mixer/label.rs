@@ -1,88 +1,66 @@
-//! Names, initials and sentences as overlays.
+//! Names, badges, initials, avatars and words as overlays.
 //!
-//! In: text that participants chose (any script, any length, anything), and the space for it. Out: overlays, rendered once and kept in a bounded cache.
-//! Shaping, bidirectional order and font fallback are cosmic-text's, with the fonts of the system. Runs on whichever thread draws; a new
-//! name costs milliseconds, a known one nothing. It logs no text.
+//! In: text that participants chose (any script, any length, anything), still pictures, and the space for them. Out: overlays, rendered once and kept in a
+//! bounded cache. Runs on whichever thread draws; a new name costs milliseconds, a known one nothing. It logs no text.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use cosmic_text::fontdb::{Database, FaceInfo, Family as DbFamily, Query, Style};
-use cosmic_text::{
-    Align, Attrs, Buffer, Ellipsize, EllipsizeHeightLimit, Family, FontSystem, Metrics, PlatformFallback, Shaping, SwashCache,
-    SwashContent, Wrap,
-};
-use recorder_core::scene::{CanvasSize, Label, Rect, Rgb};
+use cosmic_text::fontdb::Database;
+use recorder_core::scene::{Align, Label, LabelStyle, Rect, Rgb};
 
+use super::icons;
 use super::overlay::{Overlay, Sheet};
+use super::scripts;
+pub use super::scripts::Gap;
+use super::still::Still;
+pub use super::text::FontError;
+use super::text::{Room, Typesetter, clean, clean_lines, extent, initials, line_height, middle_of_capitals};
 
-/// Why no text can be drawn.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum FontError {
-    /// No font was found, or none with Latin letters.
-    #[error("no usable font is installed; install fonts-dejavu-core or fonts-noto-core")]
-    Missing,
-}
-
-/// Families to try first, in this order.
-const FAMILIES: [&str; 2] = ["Noto Sans", "DejaVu Sans"];
-/// The Noto families that a living person's name may need; the many for ancient scripts are left out, because a character that no font has
-/// is looked for in every font that is left, on the thread that draws.
-const NOTO_SCRIPTS: [&str; 35] = [
-    "Adlam",
-    "Arabic",
-    "Armenian",
-    "Bengali",
-    "Canadian Aboriginal",
-    "Cherokee",
-    "CJK",
-    "Devanagari",
-    "Ethiopic",
-    "Georgian",
-    "Gujarati",
-    "Gurmukhi",
-    "Hebrew",
-    "Javanese",
-    "Kannada",
-    "Khmer",
-    "Lao",
-    "Malayalam",
-    "Math",
-    "Mongolian",
-    "Myanmar",
-    "NKo",
-    "Oriya",
-    "Sinhala",
-    "Symbols",
-    "Symbols2",
-    "Syriac",
-    "Tamil",
-    "Telugu",
-    "Thaana",
-    "Thai",
-    "Tibetan",
-    "Tifinagh",
-    "Yi",
-    "Color Emoji",
-];
-/// Characters of a name or sentence that are looked at; what follows could not be read on a canvas anyway.
-const TEXT_CHARS: usize = 240;
 /// Overlays that are kept.
 pub(crate) const CACHED_OVERLAYS: usize = 160;
 /// Memory of the overlays that are kept, unless a single one needs more.
 pub(crate) const CACHED_BYTES: usize = 24 << 20;
 
 const WHITE: Rgb = Rgb(255, 255, 255);
+/// Ground of names, and how much it covers: white letters on it have a contrast of more than 4.5 over any picture.
 const PLATE: Rgb = Rgb(12, 14, 18);
-const PLATE_ALPHA: f32 = 0.68;
-const MUTED: Rgb = Rgb(255, 120, 110);
+const PLATE_ALPHA: f32 = 0.74;
+/// Frame of somebody who speaks, and the stripe of a lower third.
+pub(crate) const ACCENT: Rgb = Rgb(72, 200, 130);
+/// Words on a plate that covers less than this, in percent, get a halo.
+const SURE_GROUND_PERCENT: u8 = 70;
+/// The widest disc, in pixels.
+pub(crate) const WIDEST_DISC: u32 = 360;
+
+/// Words of a Scene, and how they are to look.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(super) struct Words {
+    pub(super) text: String,
+    pub(super) text_px: u32,
+    pub(super) colour: Rgb,
+    pub(super) align: Align,
+    pub(super) lines: u32,
+    pub(super) width_px: u32,
+    /// An edge of the opposite brightness, because nobody knows what is below.
+    pub(super) has_halo: bool,
+}
+
+impl Words {
+    /// Whether words need a halo on a plate that covers so much, or on none.
+    pub(super) fn need_halo(plate_percent: Option<u8>) -> bool {
+        plate_percent.unwrap_or(0) < SURE_GROUND_PERCENT
+    }
+}
 
 /// What an overlay shows.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Drawing {
-    Plate { name: String, muted: bool, font_px: u32, room_px: u32 },
-    Avatar { initials: String, colour: (u8, u8, u8), diameter_px: u32 },
-    Card { text: String, font_px: u32, room_px: u32 },
+    Name { name: String, muted: bool, hand: bool, style: LabelStyle, font_px: u32, room_px: u32 },
+    Disc { initials: String, colour: Rgb, diameter_px: u32 },
+    Portrait { still: Still, colour: Rgb, diameter_px: u32 },
+    Words(Words),
+    Image { still: Still, width_px: u32, height_px: u32 },
 }
 
 struct Kept {
@@ -92,8 +70,7 @@ struct Kept {
 
 /// Draws text with the fonts of the system.
 pub struct TextArtist {
-    fonts: FontSystem,
-    family: &'static str,
+    setter: Typesetter,
     kept: HashMap<Drawing, Kept>,
     bytes: usize,
     uses: u64,
@@ -110,53 +87,58 @@ impl TextArtist {
         Self::with_fonts(database)
     }
 
-    pub(crate) fn with_fonts(mut database: Database) -> Result<Self, FontError> {
-        let other: Vec<_> = database.faces().filter(|face| !may_be_needed(face)).map(|face| face.id).collect();
-        other.into_iter().for_each(|id| database.remove_face(id));
-        let known = |name: &&str| database.query(&Query { families: &[DbFamily::Name(name)], ..Query::default() }).is_some();
-        let family = FAMILIES.into_iter().find(known).unwrap_or("sans-serif");
-        if database.is_empty() {
-            return Err(FontError::Missing);
-        }
-        let mut artist = Self {
-            fonts: FontSystem::new_with_locale_and_db_and_fallback("en".to_owned(), database, PlatformFallback),
-            family,
-            kept: HashMap::new(),
-            bytes: 0,
-            uses: 0,
-        };
-        let latin = artist.layout("Aa", 16.0, None, Lines::One);
-        let drawn = latin.layout_runs().flat_map(|run| run.glyphs).filter(|glyph| glyph.glyph_id != 0).count();
-        if drawn == 2 { Ok(artist) } else { Err(FontError::Missing) }
+    pub(crate) fn with_fonts(database: Database) -> Result<Self, FontError> {
+        Ok(Self { setter: Typesetter::with_fonts(database)?, kept: HashMap::new(), bytes: 0, uses: 0 })
     }
 
-    /// The plate with the name for the lower left corner of a tile, or `None` where it would hide too much.
-    pub(crate) fn plate(&mut self, label: &Label, tile: Rect) -> Option<Arc<Overlay>> {
-        let font_px = (tile.height * 7 / 100).clamp(11, 30);
+    /// The scripts that the fonts cannot write.
+    pub fn gaps(&mut self) -> Vec<Gap> {
+        scripts::gaps(&mut self.setter)
+    }
+
+    /// The name and the badges for a tile, or `None` where there is nothing to say, or it would hide too much.
+    pub(crate) fn name(&mut self, label: &Label, tile: Rect) -> Option<Arc<Overlay>> {
+        let font_px = match label.style {
+            LabelStyle::Plate => (tile.height * 7 / 100).clamp(11, 30),
+            LabelStyle::LowerThird => (tile.height * 7 / 100).clamp(12, 76),
+        };
         let name = clean(label.name.expose());
-        if (name.is_empty() && !label.muted) || tile.width < 4 * font_px || tile.height < 4 * font_px {
+        let is_silent = name.is_empty() && !label.muted && !label.hand;
+        if is_silent || tile.width < 4 * font_px || tile.height < 4 * font_px {
             return None;
         }
-        let room_px = tile.width - 2 * plate_margin(tile);
-        Some(self.draw(Drawing::Plate { name, muted: label.muted, font_px, room_px }))
+        let room_px = tile.width - 2 * label_margin(tile, label.style).0;
+        let Label { muted, hand, style, .. } = *label;
+        Some(self.draw(Drawing::Name { name, muted, hand, style, font_px, room_px }))
     }
 
     /// A disc with initials for the middle of a tile without picture, or `None` if the tile is too small for it.
-    pub(crate) fn avatar(&mut self, name: &str, colour: Rgb, tile: Rect) -> Option<Arc<Overlay>> {
-        let diameter_px = (tile.width.min(tile.height) / 2).next_multiple_of(2).min(360);
-        if diameter_px < 16 {
-            return None;
-        }
-        let Rgb(r, g, b) = colour;
-        Some(self.draw(Drawing::Avatar { initials: initials(name), colour: (r, g, b), diameter_px }))
+    pub(crate) fn disc(&mut self, name: &str, colour: Rgb, tile: Rect) -> Option<Arc<Overlay>> {
+        let diameter_px = disc_diameter(tile)?;
+        Some(self.draw(Drawing::Disc { initials: initials(name), colour, diameter_px }))
     }
 
-    /// A sentence for the middle of the canvas, or `None` if there is nothing to read.
-    pub(crate) fn card(&mut self, text: &str, canvas: CanvasSize) -> Option<Arc<Overlay>> {
-        let text = clean(text);
-        let font_px = (canvas.height_px * 6 / 100).max(8);
-        let room_px = canvas.width_px * 8 / 10;
-        (!text.is_empty() && room_px >= font_px).then(|| self.draw(Drawing::Card { text, font_px, room_px }))
+    /// The same with a picture of the person.
+    pub(crate) fn portrait(&mut self, still: &Still, colour: Rgb, tile: Rect) -> Option<Arc<Overlay>> {
+        let diameter_px = disc_diameter(tile)?;
+        Some(self.draw(Drawing::Portrait { still: still.clone(), colour, diameter_px }))
+    }
+
+    /// Words, or `None` if there is nothing to read or no room.
+    pub(super) fn words(&mut self, words: Words) -> Option<Arc<Overlay>> {
+        let words = readable(words)?;
+        Some(self.draw(Drawing::Words(words)))
+    }
+
+    /// Words that will not be shown again: they do not push others out of the cache.
+    pub(super) fn passing_words(&mut self, words: Words) -> Option<Arc<Overlay>> {
+        let words = readable(words)?;
+        Some(Arc::new(self.draw_words(&words).into_overlay()))
+    }
+
+    /// A still picture, scaled to this even size.
+    pub(super) fn image(&mut self, still: &Still, (width_px, height_px): (u32, u32)) -> Arc<Overlay> {
+        self.draw(Drawing::Image { still: still.clone(), width_px, height_px })
     }
 
     /// Overlays in the cache, and their bytes.
@@ -171,11 +153,13 @@ impl TextArtist {
             return Arc::clone(&kept.overlay);
         }
         let sheet = match &drawing {
-            Drawing::Plate { name, muted, font_px, room_px } => self.draw_plate(name, *muted, *font_px as f32, *room_px as f32),
-            Drawing::Avatar { initials, colour: (r, g, b), diameter_px } => {
-                self.draw_avatar(initials, Rgb(*r, *g, *b), *diameter_px as f32)
+            Drawing::Name { name, muted, hand, style, font_px, room_px } => {
+                self.draw_name(name, (*hand, *muted), *style, *font_px as f32, *room_px as f32)
             }
-            Drawing::Card { text, font_px, room_px } => self.draw_card(text, *font_px as f32, *room_px as f32),
+            Drawing::Disc { initials, colour, diameter_px } => self.draw_disc(initials, *colour, *diameter_px as f32),
+            Drawing::Portrait { still, colour, diameter_px } => still.round(*diameter_px, *colour),
+            Drawing::Words(words) => self.draw_words(words),
+            Drawing::Image { still, width_px, height_px } => still.sheet(*width_px, *height_px),
         };
         let overlay = Arc::new(sheet.into_overlay());
         self.bytes += overlay.bytes();
@@ -189,172 +173,106 @@ impl TextArtist {
         overlay
     }
 
-    fn draw_plate(&mut self, name: &str, muted: bool, font_px: f32, room_px: f32) -> Sheet {
-        let (side, icon) = ((font_px * 0.5).round(), if muted { (font_px * 1.05).round() } else { 0.0 });
-        let before = side + icon + if muted && !name.is_empty() { (font_px * 0.3).round() } else { 0.0 };
-        let buffer = self.layout(name, font_px, Some((room_px - before - side).max(font_px)), Lines::One);
-        let (left, width) = extent(&buffer);
-        let height = (font_px * 1.6).round();
+    /// From left to right: the stripe of a lower third, a raised hand, a muted microphone, the name.
+    fn draw_name(&mut self, name: &str, (hand, muted): (bool, bool), style: LabelStyle, font_px: f32, room_px: f32) -> Sheet {
+        let icon = (font_px * 1.05).round();
+        let between = (font_px * 0.3).round();
+        let (side, stripe, height) = match style {
+            LabelStyle::Plate => ((font_px * 0.5).round(), 0.0, (font_px * 1.6).round()),
+            LabelStyle::LowerThird => ((font_px * 0.6).round(), (font_px * 0.22).round().max(2.0), (font_px * 2.0).round()),
+        };
+        let badges = f32::from(u8::from(hand) + u8::from(muted));
+        let gaps = if name.is_empty() { (badges - 1.0).max(0.0) } else { badges };
+        let before = stripe + side + badges * icon + gaps * between;
+        let set = self.setter.set(name, font_px, Room::Line((room_px - before - side).max(font_px) as u32));
+        let (left, width) = extent(&set);
         let mut sheet = Sheet::new((before + width + side).ceil() as usize, height as usize);
         let (w, h) = (sheet.width() as f32, sheet.height() as f32);
-        sheet.shape(PLATE, PLATE_ALPHA, rounded_box(w / 2.0, h / 2.0, w / 2.0, h / 2.0, (font_px * 0.3).round()));
-        if muted {
-            draw_muted(&mut sheet, side + icon / 2.0, h / 2.0, icon);
+        let radius = if style == LabelStyle::Plate { (font_px * 0.3).round() } else { 0.0 };
+        sheet.shape(PLATE, PLATE_ALPHA, icons::rounded_box(w / 2.0, h / 2.0, w / 2.0, h / 2.0, radius));
+        if stripe > 0.0 {
+            sheet.shape(ACCENT, 1.0, move |x, _| x - stripe);
         }
-        self.ink(&buffer, &mut sheet, before - left, middle_of_capitals(&buffer, h / 2.0, font_px));
+        let mut x = stripe + side + icon / 2.0;
+        if hand {
+            icons::hand(&mut sheet, x, h / 2.0, icon);
+            x += icon + between;
+        }
+        if muted {
+            icons::muted(&mut sheet, x, h / 2.0, icon, PLATE);
+        }
+        self.setter.ink(&set, &mut sheet, (before - left, middle_of_capitals(&set, h / 2.0, font_px)), WHITE);
         sheet
     }
 
-    fn draw_avatar(&mut self, initials: &str, colour: Rgb, diameter_px: f32) -> Sheet {
+    fn draw_disc(&mut self, initials: &str, colour: Rgb, diameter_px: f32) -> Sheet {
         let font_px = (diameter_px * 0.4).round().max(6.0);
-        let buffer = self.layout(initials, font_px, None, Lines::One);
-        let (left, width) = extent(&buffer);
         let mut sheet = Sheet::new(diameter_px as usize, diameter_px as usize);
         let r = diameter_px / 2.0;
-        sheet.shape(colour, 1.0, move |x, y| (x - r).hypot(y - r) - r);
-        self.ink(&buffer, &mut sheet, r - width / 2.0 - left, middle_of_capitals(&buffer, r, font_px));
+        sheet.shape(colour, 1.0, icons::disc(r, r, r));
+        if initials.is_empty() {
+            icons::person(&mut sheet, r, WHITE);
+            return sheet;
+        }
+        let set = self.setter.set(initials, font_px, Room::Endless);
+        let (left, width) = extent(&set);
+        let at = (r - width / 2.0 - left, middle_of_capitals(&set, r, font_px));
+        self.setter.ink(&set, &mut sheet, at, WHITE);
         sheet
     }
 
-    fn draw_card(&mut self, text: &str, font_px: f32, room_px: f32) -> Sheet {
-        let buffer = self.layout(text, font_px, Some(room_px), Lines::Many);
-        let lines = buffer.layout_runs().count().max(1) as f32;
-        let mut sheet = Sheet::new(room_px as usize, (lines * line_height(font_px)).ceil() as usize);
-        self.ink(&buffer, &mut sheet, 0.0, 0.0);
-        sheet
-    }
-
-    fn layout(&mut self, text: &str, font_px: f32, room_px: Option<f32>, lines: Lines) -> Buffer {
-        let mut buffer = Buffer::new(&mut self.fonts, Metrics::new(font_px, line_height(font_px)));
-        let limit = |lines| Ellipsize::End(EllipsizeHeightLimit::Lines(lines));
-        let (wrap, ellipsize, align) = match lines {
-            Lines::One => (Wrap::None, limit(1), None),
-            Lines::Many => (Wrap::WordOrGlyph, limit(6), Some(Align::Center)),
+    fn draw_words(&mut self, words: &Words) -> Sheet {
+        let font_px = words.text_px as f32;
+        let edge = if words.has_halo { (font_px * 0.12).clamp(2.0, 6.0).round() } else { 0.0 };
+        let width_px = (words.width_px.saturating_sub(2 * edge as u32)).max(words.text_px);
+        let room = match words.lines {
+            0 | 1 if !words.text.contains('\n') => Room::Line(width_px),
+            lines => Room::Lines { width_px, lines, align: words.align },
         };
-        buffer.set_wrap(wrap);
-        buffer.set_ellipsize(if room_px.is_some() { ellipsize } else { Ellipsize::None });
-        buffer.set_size(room_px, None);
-        buffer.set_text(text, &Attrs::new().family(Family::Name(self.family)), Shaping::Advanced, align);
-        buffer.shape_until_scroll(&mut self.fonts, false);
-        buffer
-    }
-
-    /// Puts the glyphs of a layout on the sheet, moved by `dx`, `dy`.
-    fn ink(&mut self, buffer: &Buffer, sheet: &mut Sheet, dx: f32, dy: f32) {
-        // Not kept: the overlays are, and glyph images of all scripts and sizes would grow without end.
-        let mut swash = SwashCache::new();
-        for run in buffer.layout_runs() {
-            for glyph in run.glyphs {
-                let place = glyph.physical((dx, dy + run.line_y), 1.0);
-                let Some(image) = swash.get_image_uncached(&mut self.fonts, place.cache_key) else { continue };
-                let (left, top) = (place.x + image.placement.left, place.y - image.placement.top);
-                let width = image.placement.width.max(1) as usize;
-                let at = |i: usize| (left + (i % width) as i32, top + (i / width) as i32);
-                match image.content {
-                    SwashContent::Mask => {
-                        for (i, cover) in image.data.iter().enumerate().filter(|(_, cover)| **cover > 0) {
-                            sheet.paint(at(i).0, at(i).1, WHITE, f32::from(*cover) / 255.0);
-                        }
-                    }
-                    SwashContent::Color | SwashContent::SubpixelMask => {
-                        for (i, rgba) in image.data.as_chunks::<4>().0.iter().enumerate() {
-                            sheet.paint(at(i).0, at(i).1, Rgb(rgba[0], rgba[1], rgba[2]), f32::from(rgba[3]) / 255.0);
-                        }
-                    }
-                }
-            }
+        let set = self.setter.set(&words.text, font_px, room);
+        let (left, width) = extent(&set);
+        let lines = set.layout_runs().count().max(1) as f32;
+        // Accents above and below the line need more than the line.
+        let beyond = (font_px * 0.3).round() + edge;
+        let height = (lines * line_height(font_px)).ceil() + 2.0 * beyond;
+        let mut sheet = Sheet::new((width + 2.0 * edge).ceil() as usize, height as usize);
+        let at = (edge - left, middle_of_capitals(&set, beyond + line_height(font_px) / 2.0, font_px));
+        if words.has_halo {
+            let mut letters = Sheet::new(sheet.width(), sheet.height());
+            self.setter.ink(&set, &mut letters, at, WHITE);
+            let ground = if is_light(words.colour) { PLATE } else { WHITE };
+            sheet.halo(&letters, edge, ground);
         }
+        self.setter.ink(&set, &mut sheet, at, words.colour);
+        sheet
     }
 }
 
-/// Upright regular faces, of Noto only those of [`NOTO_SCRIPTS`].
-fn may_be_needed(face: &FaceInfo) -> bool {
-    let named = |family: &str| match family.strip_prefix("Noto ") {
-        None | Some("Sans") => true,
-        Some(rest) => {
-            let script = rest.strip_prefix("Sans ").or_else(|| rest.strip_prefix("Serif ").filter(|script| *script == "Tibetan"));
-            NOTO_SCRIPTS
-                .iter()
-                .any(|known| script.unwrap_or(rest).strip_prefix(known).is_some_and(|end| end.is_empty() || *known == "CJK"))
+fn readable(words: Words) -> Option<Words> {
+    let text = clean_lines(&words.text);
+    let is_readable = !text.trim().is_empty() && words.text_px >= 4 && words.width_px >= words.text_px;
+    is_readable.then_some(Words { text, ..words })
+}
+
+/// Distance of a name from the left and from the lower edge of its tile, both even.
+pub(crate) fn label_margin(tile: Rect, style: LabelStyle) -> (u32, u32) {
+    match style {
+        LabelStyle::Plate => {
+            let margin = (tile.height / 40).clamp(4, 16) & !1;
+            (margin, margin)
         }
-    };
-    face.style == Style::Normal
-        && face.weight.0 == 400
-        && !face.monospaced
-        && face.families.iter().any(|(family, _)| named(family))
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Lines {
-    One,
-    Many,
-}
-
-/// Distance of the plate from the tile's edges, even.
-pub(crate) fn plate_margin(tile: Rect) -> u32 {
-    (tile.height / 40).clamp(4, 16) & !1
-}
-
-fn line_height(font_px: f32) -> f32 {
-    (font_px * 1.3).round()
-}
-
-/// How far down a line must move for the middle of its capitals to lie at `y`. The line box cannot tell, because fonts of other scripts stretch it.
-fn middle_of_capitals(buffer: &Buffer, y: f32, font_px: f32) -> f32 {
-    let baseline = buffer.layout_runs().next().map_or(0.0, |run| run.line_y);
-    (y + font_px * 0.36).round() - baseline
-}
-
-/// Left edge and width of the first line. Right-to-left text begins at the far end of its room, therefore the edge is asked for.
-fn extent(buffer: &Buffer) -> (f32, f32) {
-    let Some(run) = buffer.layout_runs().next() else { return (0.0, 0.0) };
-    let left = run.glyphs.iter().map(|glyph| glyph.x).fold(f32::INFINITY, f32::min);
-    let right = run.glyphs.iter().map(|glyph| glyph.x + glyph.w).fold(0.0, f32::max);
-    if left.is_finite() { (left, (right - left).max(0.0)) } else { (0.0, 0.0) }
-}
-
-/// The text on one line: no control characters, no direction overrides, no runs of blanks, bounded.
-fn clean(text: &str) -> String {
-    let hidden = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-    let visible = text.chars().take(TEXT_CHARS).filter(|c| !hidden(*c)).map(|c| if c.is_control() { ' ' } else { c });
-    visible.collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// The first letters of the first and the last word.
-fn initials(name: &str) -> String {
-    let name = clean(name);
-    let mut letters = name.split(' ').filter_map(|word| word.chars().find(|c| c.is_alphanumeric()));
-    let upper = |c: Option<char>| c.into_iter().flat_map(char::to_uppercase).take(1).collect::<String>();
-    let first = letters.next();
-    upper(first) + &upper(letters.next_back())
-}
-
-fn rounded_box(cx: f32, cy: f32, half_w: f32, half_h: f32, radius: f32) -> impl Fn(f32, f32) -> f32 {
-    let radius = radius.min(half_w).min(half_h);
-    move |x, y| {
-        let (dx, dy) = ((x - cx).abs() - half_w + radius, (y - cy).abs() - half_h + radius);
-        dx.max(0.0).hypot(dy.max(0.0)) + dx.max(dy).min(0.0) - radius
+        LabelStyle::LowerThird => ((tile.width / 20) & !1, (tile.height / 12) & !1),
     }
 }
 
-/// A microphone that is struck through, `size` pixels high, around (`cx`, `cy`).
-fn draw_muted(sheet: &mut Sheet, cx: f32, cy: f32, size: f32) {
-    let line = (size * 0.09).max(1.0);
-    let capsule = rounded_box(cx, cy - size * 0.16, size * 0.15, size * 0.30, size * 0.15);
-    sheet.shape(MUTED, 1.0, capsule);
-    let cradle =
-        move |x: f32, y: f32| if y < cy { f32::INFINITY } else { ((x - cx).hypot(y - cy) - size * 0.28).abs() - line / 2.0 };
-    sheet.shape(MUTED, 1.0, cradle);
-    sheet.shape(MUTED, 1.0, rounded_box(cx, cy + size * 0.37, line / 2.0, size * 0.09, 0.0));
-    let slash = move |reach: f32| {
-        move |x: f32, y: f32| {
-            let (along, across) = ((x - cx + y - cy) * 0.5f32.sqrt(), (x - cx - y + cy) * 0.5f32.sqrt());
-            (along.abs() - size * 0.56).max(across.abs() - reach)
-        }
-    };
-    // A dark edge keeps the stroke apart from what it crosses.
-    sheet.shape(PLATE, 1.0, slash(line * 1.3));
-    sheet.shape(MUTED, 1.0, slash(line * 0.6));
+fn disc_diameter(tile: Rect) -> Option<u32> {
+    let diameter_px = (tile.width.min(tile.height) / 2).next_multiple_of(2).min(WIDEST_DISC);
+    (diameter_px >= 16).then_some(diameter_px)
+}
+
+/// Whether a dark edge makes letters of this colour readable, rather than a light one.
+fn is_light(Rgb(r, g, b): Rgb) -> bool {
+    2 * u32::from(r) + 5 * u32::from(g) + u32::from(b) > 8 * 110
 }
 
 #[cfg(test)]

@@ -2,10 +2,19 @@
 
 pub mod cadence;
 mod canvas;
+mod decor;
+mod gallery;
+mod icons;
 pub mod label;
+mod motion;
 mod overlay;
 pub mod picture;
+mod places;
+mod scripts;
+pub mod sound;
+pub mod still;
+mod text;
 mod tracks;
 pub mod video;
+pub mod wall;
 mod yuv;
-pub mod sound;

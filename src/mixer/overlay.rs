@@ -6,6 +6,9 @@ use recorder_core::scene::Rgb;
 
 use super::yuv::{PlanesMut, Ycc};
 
+/// How much a halo covers where it is full.
+const HALO_ALPHA: f32 = 0.8;
+
 /// RGBA with straight colour and alpha as fractions of 1, to draw into.
 pub(crate) struct Sheet {
     width: usize,
@@ -50,6 +53,28 @@ impl Sheet {
                 let covered = (0.5 - distance(x as f32 + 0.5, y as f32 + 0.5)).clamp(0.0, 1.0);
                 if covered > 0.0 {
                     self.paint(x as i32, y as i32, colour, covered * alpha);
+                }
+            }
+        }
+    }
+
+    /// Lays a colour around everything that `letters`, a sheet of the same size, covers: full up to half of `reach` pixels away, then fading.
+    pub(crate) fn halo(&mut self, letters: &Self, reach: f32, colour: Rgb) {
+        let steps = reach.ceil() as i32;
+        let near: Vec<(i32, i32, f32)> = (-steps..=steps)
+            .flat_map(|dy| (-steps..=steps).map(move |dx| (dx, dy)))
+            .map(|(dx, dy)| (dx, dy, (2.0 - 2.0 * (dx as f32).hypot(dy as f32) / reach.max(1.0)).clamp(0.0, 1.0)))
+            .filter(|(.., weight)| *weight > 0.0)
+            .collect();
+        let covered = |x: i32, y: i32| {
+            let (Ok(x), Ok(y)) = (usize::try_from(x), usize::try_from(y)) else { return 0.0 };
+            if x < letters.width && y < letters.height { letters.pixels[y * letters.width + x][3] / 255.0 } else { 0.0 }
+        };
+        for y in 0..self.height as i32 {
+            for x in 0..self.width as i32 {
+                let alpha = near.iter().map(|(dx, dy, weight)| covered(x + dx, y + dy) * weight).fold(0.0, f32::max);
+                if alpha > 0.0 {
+                    self.paint(x, y, colour, alpha * HALO_ALPHA);
                 }
             }
         }
@@ -129,22 +154,54 @@ impl Overlay {
         std::mem::size_of_val(self.luma.as_slice()) + std::mem::size_of_val(self.chroma.as_slice())
     }
 
-    /// Lays it over the planes, upper left corners together; what hangs over is left out.
-    pub(crate) fn lay_over(&self, below: &mut PlanesMut<'_>) {
-        let width = self.width.min(below.width);
-        for (terms, line) in self.luma.chunks(self.width).zip(below.y.chunks_mut(below.y_stride)).take(below.height) {
-            for (term, value) in terms.iter().zip(&mut line[..width]) {
+    /// Lays the part of it that begins at the even position (`x`, `y`) over the planes; what hangs over on either side is left out.
+    pub(crate) fn lay_over(&self, below: &mut PlanesMut<'_>, x: usize, y: usize) {
+        if x >= self.width || y >= self.height {
+            return;
+        }
+        let width = (self.width - x).min(below.width);
+        let lines = below.y.chunks_mut(below.y_stride).take(below.height);
+        for (terms, line) in self.luma.chunks(self.width).skip(y).zip(lines) {
+            for (term, value) in terms[x..].iter().zip(&mut line[..width]) {
                 *value = blend(*value, term.keep, term.add);
             }
         }
         let (cw, ch) = (width.div_ceil(2), below.height.div_ceil(2));
-        let lines = below.u.chunks_mut(below.c_stride).zip(below.v.chunks_mut(below.c_stride));
-        for (terms, (u, v)) in self.chroma.chunks(self.width / 2).zip(lines).take(ch) {
-            for ((term, u), v) in terms.iter().zip(&mut u[..cw]).zip(&mut v[..cw]) {
+        let lines = below.u.chunks_mut(below.c_stride).zip(below.v.chunks_mut(below.c_stride)).take(ch);
+        for (terms, (u, v)) in self.chroma.chunks(self.width / 2).skip(y / 2).zip(lines) {
+            for ((term, u), v) in terms[x / 2..].iter().zip(&mut u[..cw]).zip(&mut v[..cw]) {
                 *u = blend(*u, term.keep, term.add_u);
                 *v = blend(*v, term.keep, term.add_v);
             }
         }
+    }
+}
+
+/// One colour with transparency, to be laid over any number of pixels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Tint {
+    keep: u16,
+    add: [u16; 3],
+}
+
+impl Tint {
+    /// A colour that covers `alpha` (0 to 1) of what is below.
+    pub(crate) fn new(Rgb(r, g, b): Rgb, alpha: f32) -> Self {
+        let (keep, add) = terms([r, g, b, 255].map(|channel| f32::from(channel) * alpha));
+        Self { keep, add }
+    }
+
+    /// Lays it over all of the planes.
+    pub(crate) fn lay_over(self, below: &mut PlanesMut<'_>) {
+        let (width, height) = (below.width, below.height);
+        let tint = |plane: &mut [u8], stride: usize, row: usize, rows: usize, add: u16| {
+            for line in plane.chunks_mut(stride).take(rows) {
+                line[..row].iter_mut().for_each(|value| *value = blend(*value, self.keep, add));
+            }
+        };
+        tint(below.y, below.y_stride, width, height, self.add[0]);
+        tint(below.u, below.c_stride, width.div_ceil(2), height.div_ceil(2), self.add[1]);
+        tint(below.v, below.c_stride, width.div_ceil(2), height.div_ceil(2), self.add[2]);
     }
 }
 

@@ -1,30 +1,33 @@
 //! The picture half of the mixer: a function of (Scene, pictures, T).
 //!
-//! In: Scenes, each from an instant on; decoded pictures with their capture times; and the instants to draw. Out: the canvas as I420.
+//! In: Scenes, each from an instant on; decoded pictures with their capture times; still pictures; and the instants to draw. Out: the canvas as I420.
 //! Runs on the thread that calls it, and never waits. It starts no thread, reads no clock, decodes nothing, and shows nothing that the Scene
-//! does not name. The canvas stays from tick to tick: a tile is painted when its picture changes, scaled once, and otherwise not touched.
+//! does not name. The canvas stays from tick to tick: a tile is painted when its picture changes, scaled once, and otherwise not touched. While tiles
+//! move to the places of a new Scene everything is painted.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use recorder_core::ids::{ParticipantId, TrackId};
-use recorder_core::scene::{CanvasSize, Rect, Rgb, Scene, Tile};
+use recorder_core::scene::{CanvasSize, LabelStyle, Rect, Rgb, Scene};
 use recorder_core::time::SessionTime;
 
-use super::canvas::{Canvas, on_canvas, overlap};
-use super::label::{FontError, TextArtist, plate_margin};
+use super::canvas::{Canvas, add_disjoint, overlap};
+use super::decor::{Decor, Workshop};
+use super::gallery::Gallery;
+use super::label::{ACCENT, FontError, TextArtist, label_margin};
 use super::overlay::Overlay;
 use super::picture::Picture;
+use super::places::{Painted, Place, places, set_off};
+use super::still::Still;
 pub use super::tracks::{HELD_PICTURES, TrackCounts};
 use super::tracks::{TrackPictures, Visibility};
+use super::wall::WallClock;
 use super::yuv::Ycc;
 
 /// Scenes that may wait for their instant. One that does not fit replaces the newest, so that the last word is always heard.
 pub const PENDING_SCENES: usize = 64;
-
-/// Frame of the tile of someone who speaks.
-const SPEAKER: Rgb = Rgb(72, 200, 130);
 
 /// Why there is no mixer.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -81,6 +84,8 @@ pub struct VideoStats {
     pub texts_kept: usize,
     /// Memory of the prepared texts, in bytes.
     pub text_bytes: usize,
+    /// Avatars, logos and backdrops held now.
+    pub stills_held: usize,
 }
 
 /// The programme's picture at one instant.
@@ -103,24 +108,6 @@ impl<'a> Drawn<'a> {
     }
 }
 
-/// What a tile was last painted with.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Painted {
-    Nothing,
-    Placeholder,
-    Picture(u64),
-}
-
-/// A tile on this canvas.
-struct Place {
-    tile: Tile,
-    rect: Rect,
-    plate: Option<Arc<Overlay>>,
-    /// Tiles before this one that share pixels with it.
-    below: Vec<usize>,
-    painted: Painted,
-}
-
 /// Mixes pictures.
 pub struct VideoMixer {
     canvas: Canvas,
@@ -129,6 +116,16 @@ pub struct VideoMixer {
     pending: VecDeque<Arc<Scene>>,
     scene: Option<Arc<Scene>>,
     places: Vec<Place>,
+    /// What lies over the tiles.
+    decor: Vec<Decor>,
+    gallery: Gallery,
+    wall: WallClock,
+    /// The instant drawn last.
+    drawn_at: SessionTime,
+    /// When clocks are looked at next.
+    next_second: SessionTime,
+    /// Parts of the canvas in which everything is to be painted anew.
+    damage: Vec<Rect>,
     /// Which places were painted in this draw; kept to save an allocation a tick.
     repainted: Vec<bool>,
     tracks: HashMap<TrackId, TrackPictures>,
@@ -158,6 +155,12 @@ impl VideoMixer {
             pending: VecDeque::new(),
             scene: None,
             places: Vec::new(),
+            decor: Vec::new(),
+            gallery: Gallery::default(),
+            wall: WallClock::default(),
+            drawn_at: SessionTime::ZERO,
+            next_second: SessionTime::ZERO,
+            damage: Vec::new(),
             repainted: Vec::new(),
             tracks: HashMap::new(),
             visible: HashSet::new(),
@@ -176,7 +179,7 @@ impl VideoMixer {
             self.stats.scenes_dropped += 1;
         }
         self.pending.push_back(scene);
-        self.keep_named_tracks();
+        self.keep_named();
     }
 
     /// Whether the Scene or a pending one shows the Track.
@@ -214,20 +217,53 @@ impl VideoMixer {
         }
     }
 
+    /// What the wall-clock time of an instant is; before this is told, session time zero is 1970-01-01 00:00:00 UTC.
+    pub fn set_wall_clock(&mut self, wall: WallClock) {
+        self.wall = wall;
+        self.next_second = SessionTime::ZERO;
+    }
+
+    /// Shows a person by this picture instead of initials while there is no camera. Only of people whom the Scene or a pending one shows; it is forgotten with
+    /// their last tile.
+    pub fn set_avatar(&mut self, participant: &ParticipantId, still: Option<Still>) {
+        if self.gallery.set_avatar(participant, still) {
+            let theirs = self.places.iter_mut().filter(|place| place.tile.participant == *participant);
+            theirs.filter(|place| place.painted == Painted::Placeholder).for_each(|place| place.painted = Painted::Nothing);
+        }
+    }
+
+    /// The picture of a file that ornaments show. Only of files that the Scene or a pending one names; it is forgotten with the last of them.
+    pub fn set_image(&mut self, path: &str, still: Still) {
+        if !self.gallery.set_image(path, still) {
+            return;
+        }
+        let Self { decor, artist, gallery, wall, damage, drawn_at, .. } = self;
+        let mut workshop = Workshop { artist, gallery, wall, at: *drawn_at };
+        for decor in decor {
+            if decor.hang(path, &mut workshop) {
+                damage.push(decor.bounds());
+            }
+        }
+    }
+
+    /// The picture of a file behind everything; see [`Still::covering`]. The same holds for it as for [`Self::set_image`].
+    pub fn set_backdrop(&mut self, path: &str, picture: Picture) {
+        let is_shown = self.scene.as_ref().is_some_and(|scene| scene.backdrop.as_deref() == Some(path));
+        if self.gallery.set_backdrop(path, picture) && is_shown {
+            self.damage.push(self.canvas.whole());
+        }
+    }
+
     /// Draws the instant `at`. Instants are expected to rise by one period a call; after a larger step the nearest pictures are shown.
     pub fn draw(&mut self, at: SessionTime) -> Drawn<'_> {
-        let mut change = if self.reach(at) { Change::Changed } else { Change::Same };
+        self.drawn_at = at;
+        self.reach(at);
         for (id, track) in &mut self.tracks {
             track.advance(at, if self.visible.contains(id) { Visibility::Visible } else { Visibility::Expected });
         }
-        self.repainted.clear();
-        self.repainted.resize(self.places.len(), false);
-        for index in 0..self.places.len() {
-            if self.paint_if_needed(index) {
-                self.repainted[index] = true;
-                change = Change::Changed;
-            }
-        }
+        self.move_tiles(at);
+        self.tell_time(at);
+        let change = if self.paint() { Change::Changed } else { Change::Same };
         self.stats.drawn += 1;
         self.stats.unchanged += u64::from(change == Change::Same);
         Drawn { at, size: self.canvas.size(), i420: self.canvas.bytes(), change, tracks: &self.tracks }
@@ -241,24 +277,23 @@ impl VideoMixer {
             stats.pictures_held += track.held();
         }
         (stats.texts_kept, stats.text_bytes) = self.artist.cached();
-        VideoStats { tracks: self.tracks.len(), scenes_pending: self.pending.len(), ..stats }
+        VideoStats { tracks: self.tracks.len(), scenes_pending: self.pending.len(), stills_held: self.gallery.held(), ..stats }
     }
 
-    /// Applies the newest Scene that is true at `at`. True if anything was painted for it.
-    fn reach(&mut self, at: SessionTime) -> bool {
+    /// Applies the newest Scene that is true at `at`.
+    fn reach(&mut self, at: SessionTime) {
         let mut newest = None;
         while self.pending.front().is_some_and(|scene| scene.from <= at) {
             newest = self.pending.pop_front();
         }
-        let Some(scene) = newest else { return false };
-        let places = self.places_of(&scene);
-        let same_ground = self.scene.as_ref().is_some_and(|old| {
-            old.background == scene.background
-                && old.card == scene.card
-                && self.places.len() == places.len()
-                && self.places.iter().zip(&places).all(|(old, new)| old.rect == new.rect)
-        });
+        let Some(scene) = newest else { return };
+        let mut places = places(&scene, self.canvas.size(), &mut self.artist);
+        set_off(&mut places, &self.places, &scene, at - self.period);
         let old = std::mem::replace(&mut self.places, places);
+        let same_ground =
+            self.scene.as_ref().is_some_and(|old| old.background == scene.background && old.backdrop == scene.backdrop)
+                && old.len() == self.places.len()
+                && old.iter().zip(&self.places).all(|(old, new)| old.rect == new.rect);
         if same_ground {
             // Tiles stay where they are: one that looks the same need not be painted again.
             for (new, old) in self.places.iter_mut().zip(old) {
@@ -267,30 +302,40 @@ impl VideoMixer {
                 }
             }
         } else {
-            let whole = self.canvas.whole();
-            self.canvas.fill(whole, scene.background.into());
-            if let Some(sentence) = scene.card.as_ref().and_then(|card| self.artist.card(&card.text, self.canvas.size())) {
-                lay_centred(&mut self.canvas, &sentence, whole);
+            self.damage.push(self.canvas.whole());
+        }
+        self.decorate(&scene, at);
+        self.scene = Some(scene);
+        self.keep_named();
+    }
+
+    /// Prepares the ornaments of a Scene; those that stay are not touched.
+    fn decorate(&mut self, scene: &Scene, at: SessionTime) {
+        let Self { artist, gallery, wall, canvas, .. } = self;
+        let is_same = |decor: &Decor, ornament| decor.ornament() == ornament;
+        if self.scene.as_ref().is_some_and(|old| old.canvas == scene.canvas && old.ornaments == scene.ornaments) {
+            return;
+        }
+        gallery.keep_named(self.scene.as_deref().into_iter().chain([scene]).chain(self.pending.iter().map(|scene| &**scene)));
+        let mut workshop = Workshop { artist, gallery, wall, at };
+        let new: Vec<Decor> =
+            scene.ornaments.iter().filter_map(|o| Decor::new(o, scene.canvas, canvas.size(), &mut workshop)).collect();
+        let old = std::mem::replace(&mut self.decor, new);
+        for (index, decor) in old.iter().enumerate() {
+            if !self.decor.get(index).is_some_and(|new| is_same(new, decor.ornament())) {
+                self.damage.push(decor.bounds());
             }
         }
-        self.scene = Some(scene);
-        self.keep_named_tracks();
-        !same_ground
-    }
-
-    fn places_of(&mut self, scene: &Scene) -> Vec<Place> {
-        let mut places: Vec<Place> = Vec::with_capacity(scene.tiles.len());
-        for tile in &scene.tiles {
-            let Some(rect) = on_canvas(tile.rect, scene.canvas, self.canvas.size()) else { continue };
-            let below = (0..places.len()).filter(|i| overlap(places[*i].rect, rect)).collect();
-            let plate = tile.label.as_ref().and_then(|label| self.artist.plate(label, rect));
-            places.push(Place { tile: tile.clone(), rect, plate, below, painted: Painted::Nothing });
+        for (index, decor) in self.decor.iter().enumerate() {
+            if !old.get(index).is_some_and(|old| is_same(old, decor.ornament())) {
+                self.damage.push(decor.bounds());
+            }
         }
-        places
     }
 
-    /// Keeps exactly the Tracks that the Scene or a pending one shows.
-    fn keep_named_tracks(&mut self) {
+    /// Keeps exactly the Tracks and still pictures that the Scene or a pending one shows.
+    fn keep_named(&mut self) {
+        self.gallery.keep_named(self.scene.iter().chain(&self.pending).map(|scene| &**scene));
         let in_scene = |scene: &Arc<Scene>| scene.tiles.iter().filter_map(|tile| tile.video.clone()).collect::<Vec<_>>();
         self.visible = self.scene.iter().flat_map(in_scene).collect();
         let named: HashSet<TrackId> = self.visible.iter().cloned().chain(self.pending.iter().flat_map(in_scene)).collect();
@@ -306,43 +351,121 @@ impl VideoMixer {
         }
     }
 
-    fn paint_if_needed(&mut self, index: usize) -> bool {
+    /// Brings tiles that are on their way to where they are at `at`.
+    fn move_tiles(&mut self, at: SessionTime) {
+        let mut moves = false;
+        for place in &mut self.places {
+            let Some(motion) = place.motion else { continue };
+            let now = motion.at(place.target, at);
+            if now.is_none() {
+                place.motion = None;
+            }
+            place.rect = now.unwrap_or(place.target);
+            moves = true;
+        }
+        if moves {
+            self.damage.push(self.canvas.whole());
+        }
+    }
+
+    /// Sets the clocks, once a second.
+    fn tell_time(&mut self, at: SessionTime) {
+        if at < self.next_second {
+            return;
+        }
+        self.next_second = self.wall.next_second(at);
+        let Self { decor, artist, gallery, wall, damage, .. } = self;
+        let mut workshop = Workshop { artist, gallery, wall, at };
+        for clock in decor.iter_mut().filter(|decor| decor.is_clock()) {
+            let before = clock.bounds();
+            if clock.tell_time(&mut workshop) {
+                damage.extend([before, clock.bounds()]);
+            }
+        }
+    }
+
+    /// Paints what has changed, and everything where there is damage. True if anything was painted.
+    fn paint(&mut self) -> bool {
+        let damage = std::mem::take(&mut self.damage);
+        damage.iter().for_each(|rect| self.paint_ground(*rect));
+        self.repainted.clear();
+        self.repainted.resize(self.places.len(), false);
+        for index in 0..self.places.len() {
+            let is_damaged = damage.iter().any(|rect| overlap(*rect, self.places[index].rect));
+            self.repainted[index] = self.paint_tile(index, is_damaged);
+        }
+        let painted = !damage.is_empty() || self.repainted.contains(&true);
+        if painted && !self.decor.is_empty() {
+            let tiles = self.places.iter().zip(&self.repainted).filter(|(_, repainted)| **repainted).map(|(place, _)| place.rect);
+            let mut bare = Vec::new();
+            let is_decorated = |rect: &Rect| self.decor.iter().any(|decor| overlap(decor.bounds(), *rect));
+            damage.into_iter().chain(tiles).filter(is_decorated).for_each(|rect| add_disjoint(&mut bare, rect));
+            for decor in &self.decor {
+                bare.iter().for_each(|rect| decor.lay(&mut self.canvas, *rect));
+            }
+        }
+        painted
+    }
+
+    fn background(&self) -> Rgb {
+        self.scene.as_ref().map_or(Rgb(0, 0, 0), |scene| scene.background)
+    }
+
+    fn paint_ground(&mut self, rect: Rect) {
+        let backdrop = self.scene.as_ref().and_then(|scene| self.gallery.backdrop(scene.backdrop.as_deref()?));
+        match backdrop {
+            Some(picture)
+                if (picture.width(), picture.height()) == (self.canvas.size().width_px, self.canvas.size().height_px) =>
+            {
+                self.canvas.copy(picture, rect);
+            }
+            _ => self.canvas.fill(rect, self.background().into()),
+        }
+    }
+
+    /// Paints a tile if its picture is another one, or something below it was painted.
+    fn paint_tile(&mut self, index: usize, is_damaged: bool) -> bool {
         let place = &self.places[index];
         let picture = place.tile.video.as_ref().and_then(|id| self.tracks.get(id)).and_then(TrackPictures::shown);
         let wanted = picture.map_or(Painted::Placeholder, |(_, version)| Painted::Picture(version));
-        if place.painted == wanted && !place.below.iter().any(|i| self.repainted[*i]) {
+        if !is_damaged && place.painted == wanted && !place.below.iter().any(|i| self.repainted[*i]) {
             return false;
         }
-        let (rect, plate) = (place.rect, place.plate.clone());
-        let background = self.scene.as_ref().map_or(Rgb(0, 0, 0), |scene| scene.background);
+        let rect = place.rect;
         match picture {
-            Some((picture, _)) => self.canvas.paint(picture, rect, place.tile.fit, background.into()),
+            Some((picture, _)) => self.canvas.paint(picture, rect, place.tile.fit, self.background().into()),
             None => {
                 let (ground, disc) = placeholder_colours(&place.tile.participant);
                 self.canvas.fill(rect, ground);
-                let name = place.tile.label.as_ref().map_or("", |label| label.name.expose());
-                if let Some(avatar) = self.artist.avatar(name, disc, rect) {
-                    lay_centred(&mut self.canvas, &avatar, rect);
-                }
+                let overlay = match self.gallery.avatar(&place.tile.participant) {
+                    Some(still) => self.artist.portrait(still, disc, place.target),
+                    None => {
+                        let name = place.tile.label.as_ref().map_or("", |label| label.name.expose());
+                        self.artist.disc(name, disc, place.target)
+                    }
+                };
+                overlay.into_iter().for_each(|overlay| lay_centred(&mut self.canvas, &overlay, rect));
             }
         }
         if place.tile.speaking {
-            self.canvas.border(rect, border_px(self.canvas.size()), SPEAKER.into());
+            self.canvas.border(rect, border_px(self.canvas.size()), ACCENT.into());
         }
-        if let Some(plate) = plate {
-            let margin = plate_margin(rect);
-            let top = (rect.y + rect.height).saturating_sub(margin + plate.height() as u32);
-            self.canvas.lay(&plate, rect.x + margin, top);
+        if let Some(name) = &place.name {
+            let style = place.tile.label.as_ref().map_or(LabelStyle::default(), |label| label.style);
+            let (left, bottom) = label_margin(place.target, style);
+            let top = (rect.y + rect.height) as i32 - (bottom + name.height() as u32) as i32;
+            self.canvas.lay(name, ((rect.x + left) as i32, top), rect);
         }
         self.places[index].painted = wanted;
         true
     }
 }
 
+/// Lays an overlay on the middle of a rectangle, and only there.
 fn lay_centred(canvas: &mut Canvas, overlay: &Overlay, within: Rect) {
-    let middle = |from: u32, room: u32, length: usize| (from + room.saturating_sub(length as u32) / 2) & !1;
+    let middle = |from: u32, room: u32, length: usize| (from as i32 + (room as i32 - length as i32) / 2) & !1;
     let (x, y) = (middle(within.x, within.width, overlay.width()), middle(within.y, within.height, overlay.height()));
-    canvas.lay(overlay, x, y);
+    canvas.lay(overlay, (x, y), within);
 }
 
 /// Thickness of the speaker border: 4 pixels at 720 lines.

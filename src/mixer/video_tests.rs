@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use recorder_core::ids::TrackKind;
-use recorder_core::scene::{Card, Fit, Label};
+use recorder_core::scene::{Align, Content, Fit, Label, LabelStyle, Ornament, Plate, Tile};
 use recorder_core::secret::Pii;
 
 use super::*;
@@ -37,11 +37,11 @@ fn tile(name: &str, x: u32, y: u32, width: u32, height: u32) -> Tile {
 }
 
 fn scene(from: SessionTime, tiles: Vec<Tile>) -> Arc<Scene> {
-    Arc::new(Scene { from, canvas: SIZE, background: BACKGROUND, tiles, card: None, audible: Vec::new() })
+    Arc::new(Scene { tiles, ..Scene::empty(from, SIZE, BACKGROUND) })
 }
 
 fn named(mut tile: Tile, name: &str) -> Tile {
-    tile.label = Some(Label { name: Pii::new(name), muted: false });
+    tile.label = Some(Label { name: Pii::new(name), muted: false, hand: false, style: LabelStyle::Plate });
     tile
 }
 
@@ -223,8 +223,16 @@ fn what_does_not_move_is_not_painted_and_the_counts_tell() {
 #[test]
 fn a_card_stands_in_the_middle_and_a_label_over_each_new_picture() {
     let mut mixer = mixer();
-    let card = Some(Card { text: "Nobody is here".to_owned() });
-    mixer.show(Arc::new(Scene { card, ..Scene::clone(&scene(tick(0), Vec::new())) }));
+    let notice = Ornament {
+        rect: Rect { x: 0, y: 0, width: SIZE.width_px, height: SIZE.height_px },
+        align: Align::Center,
+        content: Content::Text(Pii::new("Nobody is here")),
+        text_px: 20,
+        colour: Rgb(255, 255, 255),
+        plate: None,
+        lines: 2,
+    };
+    mixer.show(Arc::new(Scene { ornaments: vec![notice], ..Scene::clone(&scene(tick(0), Vec::new())) }));
     let drawn = mixer.draw(tick(0));
     let bright = |i420: &[u8], rect: Rect| {
         (rect.y..rect.y + rect.height)
@@ -262,53 +270,98 @@ fn a_scene_for_another_canvas_size_is_scaled() {
 
 /// The canvas painted anew from what the mixer knows.
 fn painted_anew(mixer: &mut VideoMixer) -> Vec<u8> {
-    let whole = mixer.canvas.whole();
-    mixer.canvas.fill(whole, BACKGROUND.into());
-    mixer.repainted.fill(false);
-    mixer.places.iter_mut().for_each(|place| place.painted = Painted::Nothing);
-    (0..mixer.places.len()).for_each(|i| assert!(mixer.paint_if_needed(i)));
+    mixer.damage.push(mixer.canvas.whole());
+    assert!(mixer.paint());
     mixer.canvas.bytes().to_vec()
 }
 
+/// A small picture of one colour, half transparent.
+fn still(grey: u8) -> Still {
+    let mut file = std::io::Cursor::new(Vec::new());
+    image::RgbaImage::from_pixel(8, 8, image::Rgba([grey, grey, grey, 128]))
+        .write_to(&mut file, image::ImageFormat::Png)
+        .unwrap();
+    Still::decode(file.get_ref(), SIZE, crate::mixer::still::StillLimits::FILE).unwrap()
+}
+
+/// Of each content one, over two tiles each.
+fn ornament(kind: u8) -> Ornament {
+    let (content, rect) = match kind {
+        0 => (Content::Plain, Rect { x: 100, y: 100, width: 300, height: 80 }),
+        1 => (Content::Text(Pii::new("Weekly meeting")), Rect { x: 260, y: 20, width: 200, height: 40 }),
+        2 => (Content::Clock { format: "%H:%M:%S".into() }, Rect { x: 240, y: 40, width: 160, height: 30 }),
+        _ => (Content::Image { path: "logo.png".into() }, Rect { x: 280, y: 80, width: 120, height: 120 }),
+    };
+    let plate = (kind != 1).then_some(Plate { colour: Rgb(90, 20, 20), opacity_percent: 40 });
+    Ornament { rect, align: Align::Center, content, text_px: 20, colour: Rgb(255, 255, 255), plate, lines: 1 }
+}
+
+/// A backdrop that is another colour everywhere.
+fn slope() -> Picture {
+    let mut data: Vec<u8> = (0..640 * 360).map(|i| (16 + (i / 640 + i % 640) % 200) as u8).collect();
+    data.extend((0..2 * 320 * 180).map(|i| (60 + (i / 320 + i % 320) % 120) as u8));
+    Picture::new(640, 360, data.into()).unwrap()
+}
+
+/// Who, with a camera, speaking, in which place.
+type Shown = (u8, bool, bool, u8);
+
 #[derive(Clone, Debug)]
 enum Step {
-    Scene(Vec<(u8, bool, bool, u8)>),
+    Scene(Vec<Shown>, Vec<u8>, bool, bool),
     Picture(u8, u8),
     Forget(u8),
+    Avatar(u8, bool),
+    Still(bool),
     Tick,
 }
 
 fn step() -> impl Strategy<Value = Step> {
+    let shown = (0..4u8, any::<bool>(), any::<bool>(), 0..6u8);
+    let scene = (prop::collection::vec(shown, 0..5), prop::collection::vec(0..4u8, 0..4), any::<bool>(), any::<bool>());
     prop_oneof![
-        1 => prop::collection::vec((0..4u8, any::<bool>(), any::<bool>(), 0..6u8), 0..5).prop_map(Step::Scene),
+        1 => scene.prop_map(|(tiles, ornaments, backdrop, smooth)| Step::Scene(tiles, ornaments, backdrop, smooth)),
         6 => (0..4u8, 16..235u8).prop_map(|(who, luma)| Step::Picture(who, luma)),
         1 => (0..4u8).prop_map(Step::Forget),
-        5 => Just(Step::Tick),
+        1 => (0..4u8, any::<bool>()).prop_map(|(who, known)| Step::Avatar(who, known)),
+        1 => any::<bool>().prop_map(Step::Still),
+        6 => Just(Step::Tick),
     ]
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Painting only what changed gives the same canvas as painting everything, also where tiles overlap.
+    /// Painting only what changed gives the same canvas as painting everything, also where tiles and ornaments overlap, and while tiles move.
     #[test]
-    fn painting_what_changed_is_enough(steps in prop::collection::vec(step(), 1..60)) {
+    fn painting_what_changed_is_enough(steps in prop::collection::vec(step(), 1..80)) {
         let names = ["a", "b", "c", "d"];
         let rects = [(0, 0, 320, 180), (320, 0, 320, 180), (200, 100, 160, 90), (0, 0, 640, 360), (220, 120, 60, 60), (0, 180, 100, 100)];
         let (mut mixer, mut n) = (mixer(), 0u64);
         let mut before: Vec<u8> = mixer.canvas.bytes().to_vec();
         for step in steps {
             match step {
-                Step::Scene(tiles) => mixer.show(scene(tick(n + 1), tiles.into_iter().map(|(who, video, speaking, place)| {
-                    let (x, y, w, h) = rects[place as usize];
-                    let name = names[who as usize];
-                    let tile = named(tile(name, x, y, w, h), name);
-                    Tile { video: tile.video.clone().filter(|_| video), speaking, ..tile }
-                }).collect())),
+                Step::Scene(tiles, ornaments, backdrop, smooth) => {
+                    let tiles = tiles.into_iter().map(|(who, video, speaking, place)| {
+                        let (x, y, w, h) = rects[place as usize];
+                        let name = names[who as usize];
+                        let tile = named(tile(name, x, y, w, h), name);
+                        Tile { video: tile.video.clone().filter(|_| video), speaking, ..tile }
+                    });
+                    mixer.show(Arc::new(Scene {
+                        ornaments: ornaments.into_iter().map(ornament).collect(),
+                        backdrop: backdrop.then(|| "wall.jpg".into()),
+                        transition: Duration::from_millis(if smooth { 200 } else { 0 }),
+                        ..Scene::clone(&scene(tick(n + 1), tiles.collect()))
+                    }));
+                }
                 Step::Picture(who, luma) => { mixer.offer(&track(names[who as usize]), tick(n + 1), flat(8, 8, (luma, 99, 150))); }
                 Step::Forget(who) => mixer.forget(&track(names[who as usize])),
+                Step::Avatar(who, known) => mixer.set_avatar(&ParticipantId::new(names[who as usize]), known.then(|| still(200))),
+                Step::Still(true) => mixer.set_backdrop("wall.jpg", slope()),
+                Step::Still(false) => mixer.set_image("logo.png", still(90)),
                 Step::Tick => {
-                    n += 1;
+                    n += 7;
                     let drawn = mixer.draw(tick(n));
                     let (change, after) = (drawn.change, drawn.i420.to_vec());
                     prop_assert!(change == Change::Changed || after == before, "said to be the same");
@@ -318,6 +371,86 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn tiles_move_to_their_new_places_and_then_rest() {
+    let mut mixer = mixer();
+    let smooth = |from, tiles| Arc::new(Scene { transition: Duration::from_millis(200), ..Scene::clone(&scene(from, tiles)) });
+    mixer.show(smooth(tick(0), vec![tile("a", 0, 0, 320, 180)]));
+    mixer.offer(&track("a"), tick(0), flat(8, 8, (200, 99, 150)));
+    // Nothing was there before: it does not grow out of nothing.
+    assert_eq!(at(mixer.draw(tick(0)).i420, 1, 1).0, 200);
+    mixer.show(smooth(tick(1), vec![tile("a", 320, 180, 320, 180), tile("b", 0, 0, 320, 180)]));
+    let left: Vec<u32> = (1..=7)
+        .map(|n| {
+            mixer.offer(&track("a"), tick(n), flat(8, 8, (200 + n as u8, 99, 150)));
+            let drawn = mixer.draw(tick(n));
+            assert_eq!(drawn.change, Change::Changed);
+            let middle = (0..180).find(|y| at(drawn.i420, 2 * y + 160, y + 90).0 == 200 + n as u8);
+            middle.unwrap_or_else(|| panic!("the newest picture is shown at {n}"))
+        })
+        .collect();
+    assert!(left.is_sorted() && left[0] < 60 && left[6] >= 90, "{left:?}");
+    let drawn = mixer.draw(tick(7));
+    assert_eq!((at(drawn.i420, 320, 180).0, at(drawn.i420, 639, 359).0), (207, 207));
+    assert!(at(drawn.i420, 319, 179).0 < 80, "the other one is beside it");
+    assert_eq!(mixer.draw(tick(8)).change, Change::Same, "it has arrived");
+    // A word about something else does not stop a tile on its way.
+    mixer.show(smooth(tick(9), vec![tile("a", 0, 0, 320, 180)]));
+    mixer.draw(tick(9));
+    mixer.draw(tick(10));
+    let on_its_way = mixer.places[0].rect;
+    mixer.show(scene(tick(11), vec![Tile { speaking: true, ..tile("a", 0, 0, 320, 180) }]));
+    mixer.draw(tick(11));
+    assert!(mixer.places[0].motion.is_some() && mixer.places[0].rect.x < on_its_way.x && mixer.places[0].rect.x > 0);
+    // A cut comes at once.
+    mixer.show(scene(tick(12), vec![tile("a", 100, 100, 320, 180)]));
+    mixer.draw(tick(12));
+    assert_eq!((mixer.places[0].rect.x, mixer.places[0].motion), (100, None));
+}
+
+#[test]
+fn a_clock_is_painted_once_a_second_and_nothing_else_with_it() {
+    let mut mixer = mixer();
+    let clock = |format: &str| Ornament { content: Content::Clock { format: format.into() }, ..ornament(2) };
+    let ornaments = vec![
+        clock("%H:%M:%S"),
+        clock("%d.%m.%Y"),
+        Ornament { rect: Rect { x: 0, y: 200, width: 300, height: 40 }, ..clock("%é") },
+    ];
+    let tiles = vec![named(tile("a", 0, 0, 320, 180), "Ada")];
+    mixer.set_wall_clock(WallClock::new("2026-11-21T23:59:57.5Z".parse().unwrap(), jiff::tz::TimeZone::UTC));
+    mixer.show(Arc::new(Scene { ornaments, ..Scene::clone(&scene(tick(0), tiles)) }));
+    let changed: Vec<u64> = (0..75).filter(|n| mixer.draw(tick(*n)).change == Change::Changed).collect();
+    // Ticks begin at one second, a picture every thirtieth; half a second later the clock turns to midnight.
+    assert_eq!(changed, [0, 16, 46]);
+}
+
+#[test]
+fn still_pictures_are_kept_while_a_scene_names_them() {
+    let mut mixer = mixer();
+    let person = Tile { video: None, ..tile("a", 0, 0, 320, 180) };
+    let rich =
+        Scene { ornaments: vec![ornament(3)], backdrop: Some("wall.jpg".into()), ..Scene::clone(&scene(tick(0), vec![person])) };
+    mixer.set_avatar(&ParticipantId::new("a"), Some(still(200)));
+    assert_eq!(mixer.stats().stills_held, 0, "nobody asked for it");
+    mixer.show(Arc::new(rich.clone()));
+    mixer.set_avatar(&ParticipantId::new("a"), Some(still(200)));
+    mixer.set_image("logo.png", still(90));
+    mixer.set_image("other.png", still(90));
+    mixer.set_backdrop("wall.jpg", flat(640, 360, (77, 128, 128)));
+    assert_eq!(mixer.stats().stills_held, 3);
+    assert_eq!(at(mixer.draw(tick(0)).i420, 600, 300).0, 77);
+    let with_avatar = mixer.draw(tick(1)).i420.to_vec();
+    mixer.set_avatar(&ParticipantId::new("a"), None);
+    let drawn = mixer.draw(tick(2));
+    assert!(drawn.change == Change::Changed && drawn.i420 != with_avatar);
+    mixer.set_backdrop("wall.jpg", flat(320, 180, (99, 128, 128)));
+    assert_eq!(at(mixer.draw(tick(3)).i420, 600, 300).0, 16, "one of another size is not shown");
+    mixer.show(scene(tick(4), Vec::new()));
+    mixer.draw(tick(4));
+    assert_eq!(mixer.stats().stills_held, 0);
 }
 
 #[test]

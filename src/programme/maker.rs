@@ -20,12 +20,14 @@ use super::assemble::{Assembled, Assembler, SILENT};
 use super::grid::Grid;
 use super::packet::Stream;
 use super::ring::Ring;
-use super::thread::{Beginning, Post, ThreadOrder, work};
+use super::stills::StillLoader;
+use super::thread::{Beginning, Hanging, Post, ThreadOrder, Where, work};
 use super::{pictures, sound};
 use crate::clock::SessionClock;
 use crate::graph::{self, GraphError};
 use crate::media::MediaSource;
 use crate::mixer::sound::LevelSettings;
+use crate::mixer::still::Still;
 use crate::mixer::video::VideoMixerError;
 use crate::span::carried;
 
@@ -109,6 +111,8 @@ pub struct Programme {
     events: mpsc::Sender<ProgrammeEvent>,
     counts: Arc<Counts>,
     beginnings: OnceLock<Vec<Beginning>>,
+    /// One for each Rendition.
+    stills: Vec<StillLoader>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -149,13 +153,25 @@ impl Programme {
             });
         }));
         let threads = vec![picture_thread.map_err(ProgrammeError::Thread)?, sound_thread.map_err(ProgrammeError::Thread)?];
-        let programme = Self { settings, rings, pictures, sound, events, counts, beginnings: OnceLock::new(), threads };
+        let canvases = settings.renditions.iter().map(|rendition| rendition.canvas);
+        let stills = canvases
+            .enumerate()
+            .map(|(index, canvas)| StillLoader::new(canvas, Where::Rendition(index), pictures.clone()))
+            .collect();
+        let programme = Self { settings, rings, pictures, sound, events, counts, beginnings: OnceLock::new(), stills, threads };
         Ok((programme, receiver))
     }
 
-    /// Whole Scenes, true from their time on.
-    pub fn show(&self, scenes: &Scenes) {
+    /// Whole Scenes, true from their time on. The picture files that they name are read by threads of their own, and shown when they are there.
+    pub fn show(&mut self, scenes: &Scenes) {
         self.order(|| ThreadOrder::Show(scenes.clone()));
+        self.stills.iter_mut().zip(scenes.iter()).for_each(|(stills, scene)| stills.show(scene));
+    }
+
+    /// Shows a person by this picture while there is no camera. Said again whenever a Scene shows somebody who was not in the one before.
+    pub fn set_avatar(&self, participant: &ParticipantId, still: Option<Still>) {
+        // A thread that has ended has reported why.
+        let _ = self.pictures.send(ThreadOrder::Hang(Where::Everywhere, Hanging::Avatar(participant.clone(), still)));
     }
 
     /// Begins with a picture and a sample at exactly `at`, once; a second call changes nothing.
@@ -210,8 +226,8 @@ impl Programme {
 
     /// Ends both threads and waits for them; what is not yet encoded is lost.
     pub fn stop(self) {
-        let Self { pictures, sound, threads, .. } = self;
-        drop((pictures, sound));
+        let Self { pictures, sound, stills, threads, .. } = self;
+        drop((pictures, sound, stills));
         for thread in threads {
             if thread.join().is_err() {
                 tracing::error!("a programme thread panicked");

@@ -9,4 +9,5 @@ pub mod pictures;
 mod rendition;
 pub mod ring;
 pub mod sound;
+mod stills;
 mod thread;

@@ -16,10 +16,11 @@ use recorder_core::time::SessionTime;
 use super::grid::Grid;
 use super::maker::{ProgrammeError, ProgrammeEvent, Scenes};
 use super::rendition::{RenditionPictures, Tick};
-use super::thread::{Beginning, Half, Post};
+use super::thread::{Beginning, Half, Hanging, Post, Where};
 use crate::decode::Feeds;
 use crate::graph::{Decoded, DecoderGraph, GraphError, lower_this_thread};
 use crate::media::MediaFrame;
+use crate::mixer::wall::WallClock;
 
 /// So many pictures late this thread itself is too slow to draw each one.
 const LATE_PICTURES: u32 = 3;
@@ -58,7 +59,8 @@ impl PictureThread {
     pub(super) fn new(post: Post) -> Result<Self, ProgrammeError> {
         let looks = looks_per_picture(post.settings.fps);
         let rate = post.settings.fps * looks;
-        let renditions = post.settings.renditions.iter().map(|settings| RenditionPictures::new(*settings, rate));
+        let wall = WallClock::of(post.clock);
+        let renditions = post.settings.renditions.iter().map(|settings| RenditionPictures::new(*settings, rate, wall.clone()));
         let renditions = renditions.collect::<Result<_, _>>()?;
         let (decoded_sender, decoded) = sync_channel(DECODED);
         lower_this_thread(BELOW_SOUND);
@@ -150,6 +152,17 @@ impl Half for PictureThread {
     fn end(&mut self, at: SessionTime) {
         if let Some(making) = &mut self.making {
             making.end = Some(at);
+        }
+    }
+
+    fn hang(&mut self, place: Where, hanging: Hanging) {
+        match place {
+            Where::Everywhere => self.renditions.iter_mut().for_each(|rendition| rendition.hang(hanging.clone())),
+            Where::Rendition(index) => {
+                if let Some(rendition) = self.renditions.get_mut(index) {
+                    rendition.hang(hanging);
+                }
+            }
         }
     }
 

@@ -12,8 +12,10 @@ use recorder_core::time::SessionTime;
 use super::assemble::Assembler;
 use super::grid::Grid;
 use super::maker::{ProgrammeError, RenditionSettings};
+use super::thread::Hanging;
 use crate::graph::{Decoded, GraphError, VideoEncoder, VideoSettings};
 use crate::mixer::video::{Change, VideoMixer};
+use crate::mixer::wall::WallClock;
 
 /// Pictures that may wait for the encoder before pictures are repeated.
 const BACKLOG: u64 = 4;
@@ -54,8 +56,10 @@ pub(super) struct Tick {
 
 impl RenditionPictures {
     /// `rate` is how often it will be asked to draw or to pass, a second.
-    pub(super) fn new(settings: RenditionSettings, rate: u32) -> Result<Self, ProgrammeError> {
-        Ok(Self { settings, mixer: VideoMixer::new(settings.canvas, rate)?, output: None })
+    pub(super) fn new(settings: RenditionSettings, rate: u32, wall: WallClock) -> Result<Self, ProgrammeError> {
+        let mut mixer = VideoMixer::new(settings.canvas, rate)?;
+        mixer.set_wall_clock(wall);
+        Ok(Self { settings, mixer, output: None })
     }
 
     pub(super) fn show(&mut self, scene: Arc<Scene>) {
@@ -74,6 +78,14 @@ impl RenditionPictures {
     pub(super) fn offer(&mut self, track: &TrackId, decoded: &Decoded) {
         if self.mixer.shows(track) {
             self.mixer.offer(track, decoded.capture, decoded.picture.clone());
+        }
+    }
+
+    pub(super) fn hang(&mut self, hanging: Hanging) {
+        match hanging {
+            Hanging::Avatar(participant, still) => self.mixer.set_avatar(&participant, still),
+            Hanging::Image(path, still) => self.mixer.set_image(&path, still),
+            Hanging::Backdrop(path, picture) => self.mixer.set_backdrop(&path, picture),
         }
     }
 

@@ -11,7 +11,7 @@ use recorder_core::time::SessionTime;
 use super::assemble::{AAC_FRAME_SAMPLES, CHANNELS};
 use super::grid::Grid;
 use super::maker::{ProgrammeEvent, Scenes};
-use super::thread::{Beginning, Half, Post};
+use super::thread::{Beginning, Half, Hanging, Post, Where};
 use crate::graph::{GraphError, SoundEncoder};
 use crate::media::MediaFrame;
 use crate::mixer::sound::{SoundMixer, SoundSettings};
@@ -72,6 +72,8 @@ impl Half for SoundThread {
             making.end = Some(making.grid.samples_before(at));
         }
     }
+
+    fn hang(&mut self, _: Where, _: Hanging) {}
 
     fn due(&self) -> Option<SessionTime> {
         let making = self.making.as_ref().filter(|making| !making.finished)?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
+use recorder_core::ids::ParticipantId;
 use recorder_core::time::SessionTime;
 use tokio::sync::mpsc;
 
@@ -17,6 +18,8 @@ use super::maker::{Counts, ProgrammeEvent, ProgrammeSettings, Scenes, encoder_fa
 use crate::clock::SessionClock;
 use crate::graph::GraphError;
 use crate::media::MediaFrame;
+use crate::mixer::picture::Picture;
+use crate::mixer::still::Still;
 
 /// How often a thread looks for orders while no programme is made.
 pub(super) const IDLE: Duration = Duration::from_millis(5);
@@ -26,6 +29,23 @@ pub(super) enum ThreadOrder {
     Show(Scenes),
     Begin(Vec<Beginning>),
     End(SessionTime),
+    Hang(Where, Hanging),
+}
+
+/// For which Renditions something is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Where {
+    Everywhere,
+    /// Counted from zero.
+    Rendition(usize),
+}
+
+/// A still picture, and what it is for.
+#[derive(Clone)]
+pub(super) enum Hanging {
+    Avatar(ParticipantId, Option<Still>),
+    Image(Arc<str>, Still),
+    Backdrop(Arc<str>, Picture),
 }
 
 /// Where a Rendition begins, and who takes what its encoders make.
@@ -54,6 +74,8 @@ pub(super) trait Half {
     fn begin(&mut self, beginnings: Vec<Beginning>) -> Result<(), GraphError>;
     /// Nothing from this instant on belongs to the programme.
     fn end(&mut self, at: SessionTime);
+    /// A still picture; nothing to somebody who makes sound.
+    fn hang(&mut self, place: Where, hanging: Hanging);
     /// When [`Half::tick`] has something to make; `None` while no programme is made.
     fn due(&self) -> Option<SessionTime>;
     /// Makes what is due.
@@ -87,6 +109,7 @@ fn obey(half: &mut impl Half, post: &Post, orders: &Receiver<ThreadOrder>) -> bo
                 }
             }
             Ok(ThreadOrder::End(at)) => half.end(at),
+            Ok(ThreadOrder::Hang(place, hanging)) => half.hang(place, hanging),
             Err(TryRecvError::Empty) => return true,
             Err(TryRecvError::Disconnected) => return false,
         }

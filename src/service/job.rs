@@ -6,12 +6,14 @@ use std::time::Duration;
 use recorder_core::address::AddressPolicy;
 use recorder_core::fault::Fault;
 use recorder_core::ids::{SessionId, TakeId, TargetId, TrackId};
+use recorder_core::layout::LookText;
 use recorder_core::live::LiveState;
 use recorder_core::secret::Secret;
 pub use recorder_core::supervision::Caution;
 use recorder_core::time::SessionTime;
 use serde::{Deserialize, Serialize};
 
+use crate::avatar::AvatarRules;
 use crate::mixer::sound::LevelSettings;
 use crate::target::rtmp::LiveFigures;
 
@@ -24,8 +26,8 @@ pub struct Job {
     pub epoch_ns: u64,
     /// Where the room is.
     pub conference: ConferenceJob,
-    /// The layout's text (TOML), already parsed once by the supervisor, so it is valid.
-    pub layout: String,
+    /// How the programme looks, already checked once by the supervisor, so it is valid.
+    pub look: LookText,
     /// Size and rate of the programme.
     pub rendition: Rendition,
     /// How long the mixer waits for late media.
@@ -36,6 +38,8 @@ pub struct Job {
     pub targets: Vec<TargetJob>,
     /// For those that are live destinations.
     pub live: LiveRules,
+    /// How pictures of people are fetched.
+    pub avatars: AvatarRules,
     /// End the Session by itself when this worker's Take is this long (for one that goes on after another: what is left).
     pub duration: Option<Duration>,
     /// End when nobody but us has been in the room for this long.

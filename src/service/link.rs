@@ -26,7 +26,7 @@ use tokio::sync::Notify;
 
 use super::job::{FromWorker, ToWorker};
 
-/// Largest message. The largest real one is a Job with its layout text.
+/// Largest message. The largest real one is a Job with the texts of its layout and slates.
 pub const MAX_FRAME_BYTES: usize = 1 << 20;
 
 /// Messages that may wait for a peer that does not read. Replaced messages do not count, so this is reached only by a peer that hangs.

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use recorder_core::fault::Fault;
 use recorder_core::ids::{SessionId, TargetId};
+use recorder_core::layout::LookText;
 use recorder_core::live::LiveState;
 use recorder_core::secret::Secret;
 use recorder_core::time::SessionTime;
 
 use super::job::{LiveJob, LiveRules, Rendition, Status};
+use crate::avatar::AvatarRules;
 use crate::mixer::sound::LevelSettings;
 use crate::storage::RecordingUploads;
 use crate::storage::recording_uploads::Uploads;
@@ -50,8 +52,8 @@ pub struct SessionOrder {
     pub epoch_ns: u64,
     /// Where.
     pub room: Room,
-    /// Text of a layout that was parsed without an error.
-    pub layout: String,
+    /// How the programme looks; was checked without an error.
+    pub look: LookText,
     /// Size, rate and quality.
     pub rendition: Rendition,
     /// How long the mixer waits.
@@ -72,6 +74,8 @@ pub struct SessionOrder {
     pub lives: Vec<LiveJob>,
     /// For all of them.
     pub live: LiveRules,
+    /// How pictures of people are fetched.
+    pub avatars: AvatarRules,
 }
 
 /// A recording that is wanted.

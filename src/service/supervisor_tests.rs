@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::sync::Mutex;
 
 use recorder_core::ids::{ParticipantId, SessionId, TakeId, TrackId, TrackKind};
+use recorder_core::layout::{LookText, NamedText};
 use tokio::sync::oneshot;
 
 use recorder_core::secret::Secret;
 
 use super::*;
+use crate::avatar::AvatarRules;
 use crate::mixer::sound::LevelSettings;
 use crate::service::job::{LiveJob, LiveRules, Rendition};
 use crate::service::link::{self, WorkerLink};
@@ -93,7 +95,7 @@ fn order() -> SessionOrder {
             token: Secret::new("first"),
             tokens: Box::new(OneToken(Some(Secret::new("second")))),
         },
-        layout: String::new(),
+        look: LookText::plain(NamedText { name: "grid".into(), text: String::new() }),
         rendition: Rendition { width_px: 1280, height_px: 720, fps: 30, video_kbps: 3000, sound_kbps: 128 },
         mixer_delay: Duration::from_millis(500),
         level: LevelSettings::default(),
@@ -104,6 +106,7 @@ fn order() -> SessionOrder {
         recording: Some(RecordingOrder { folder: PathBuf::from("/spool/s"), uploads: None }),
         lives: Vec::new(),
         live: LiveRules::default(),
+        avatars: AvatarRules::default(),
     }
 }
 

@@ -12,7 +12,7 @@ use recorder_core::clock_model::ClockModel;
 use recorder_core::conference::{ConferenceCommand, ConferenceEvent, EndReason};
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::ids::TargetId;
-use recorder_core::layout::{Layout, LayoutError};
+use recorder_core::layout::LayoutError;
 use recorder_core::live::LiveState;
 use recorder_core::overload::{Load, Overload};
 use recorder_core::scene::{CanvasSize, CanvasSizeError};
@@ -25,6 +25,7 @@ use tracing::Instrument as _;
 use super::deliveries::{Deliveries, DeliveryReport};
 use super::job::{ConferenceJob, FromWorker, Job, Status, TargetJob, ToWorker};
 use super::link::{LinkError, WorkerLink};
+use crate::avatar::Avatars;
 use crate::clock::SessionClock;
 use crate::conference::ConferenceHandle;
 use crate::conference::livekit_room::{self, LiveKitSettings};
@@ -48,7 +49,7 @@ pub enum WorkerError {
     /// The first message was not a job.
     #[error("the supervisor sent no job")]
     NoJob,
-    /// The layout, although the supervisor has checked it.
+    /// A layout or slate, although the supervisor has checked it.
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// The size, although the supervisor has checked it.
@@ -103,6 +104,7 @@ struct Worker {
     programme: Programme,
     programme_events: mpsc::Receiver<ProgrammeEvent>,
     media: MediaSink,
+    avatars: Avatars,
     deliveries: Deliveries,
     reports: mpsc::Receiver<(TargetId, DeliveryReport)>,
     token_desk: TokenDesk,
@@ -130,7 +132,7 @@ impl Worker {
             level: job.level,
         };
         let (programme, programme_events) = Programme::start(settings, clock, source, vec![ring.clone()])?;
-        let layout = Layout::parse("layout", &job.layout)?;
+        let (layout, dress) = job.look.check()?;
         let (deliveries, reports) = Deliveries::new(&job.targets, job.live.clone(), &job.rendition, job.first_take, ring, clock);
         let session = Session::new(
             SessionSettings {
@@ -141,6 +143,7 @@ impl Worker {
                 conference_grace: job.conference_grace,
                 mixer_delay: job.mixer_delay,
                 caution: job.caution.clone(),
+                dress,
                 ..SessionSettings::new(layout, canvas, job.targets.iter().map(TargetJob::id).cloned().collect())
             },
             clock.now(),
@@ -154,6 +157,7 @@ impl Worker {
             programme,
             programme_events,
             media,
+            avatars: Avatars::new(&job.avatars),
             deliveries,
             reports,
             token_desk,
@@ -199,7 +203,7 @@ impl Worker {
                     }
                 },
                 event = self.conference.events.recv(), if in_conference => match event {
-                    Some(event) => self.tell(Input::Conference(event)),
+                    Some(event) => self.conference_says(event),
                     None => {
                         // Every adapter says how it ended; one that does not has broken.
                         in_conference = false;
@@ -225,6 +229,7 @@ impl Worker {
                         self.say(FromWorker::TokenRefreshed { token });
                     }
                 }
+                () = self.avatars.fetched() => self.hang_avatars(),
                 () = sleep_until(wake), if wake.is_some() => self.tell(Input::Woken),
                 _ = status.tick() => {
                     self.say_status();
@@ -244,12 +249,33 @@ impl Worker {
         }
     }
 
+    fn conference_says(&mut self, event: ConferenceEvent) {
+        match &event {
+            ConferenceEvent::Facts { participant, facts } => self.avatars.lies_at(participant, facts.avatar.as_ref()),
+            ConferenceEvent::Left { participant } => self.avatars.left(participant),
+            _ => {}
+        }
+        self.tell(Input::Conference(event));
+        self.hang_avatars();
+    }
+
+    /// Tells the picture who is to be shown by which picture now.
+    fn hang_avatars(&mut self) {
+        for (participant, still) in self.avatars.changes() {
+            self.programme.set_avatar(&participant, still);
+        }
+    }
+
     /// Does what the Session has decided.
     async fn obey(&mut self) -> Result<(), WorkerError> {
         while let Some(action) = self.session.poll_action() {
             match action {
                 Action::Tell(command) => self.queue(command),
-                Action::Show(scene) => self.programme.show(&Arc::from([scene])),
+                Action::Show(scene) => {
+                    self.avatars.show(&scene);
+                    self.programme.show(&Arc::from([scene]));
+                    self.hang_avatars();
+                }
                 Action::BeginTake { target, take, at } => {
                     self.programme.begin(at);
                     self.deliveries.begin(&target, take, at);

@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use recorder_core::ids::{SessionId, TakeId};
+use recorder_core::layout::{Layout, LookText, NamedText};
 use tokio::io::BufReader;
 use tokio::net::UnixListener;
 
 use super::*;
+use crate::avatar::AvatarRules;
 use crate::mixer::sound::LevelSettings;
 use crate::rehearsal::talk::{Ear, FromActors, ToActors, say};
 use crate::service::job::{Caution, LiveRules, Rendition};
@@ -21,12 +23,13 @@ fn job(socket: &Path, folder: &Path) -> Job {
         session: SessionId::new("s"),
         epoch_ns: SessionClock::start().epoch_ns(),
         conference: ConferenceJob::Rehearsal { socket: socket.to_owned() },
-        layout: Layout::built_in_text("grid").unwrap().to_owned(),
+        look: LookText::plain(NamedText { name: "grid".into(), text: Layout::built_in_text("grid").unwrap().into() }),
         rendition: Rendition { width_px: 128, height_px: 128, fps: 10, video_kbps: 200, sound_kbps: 64 },
         mixer_delay: Duration::from_millis(200),
         level: LevelSettings::default(),
         targets: vec![TargetJob::Recording { id: TargetId::new("recording"), folder: folder.to_owned() }],
         live: LiveRules::default(),
+        avatars: AvatarRules::default(),
         duration: None,
         room_empty_grace: Duration::from_secs(60),
         conference_grace: Duration::from_secs(60),

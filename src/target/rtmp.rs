@@ -32,12 +32,11 @@ mod link;
 mod probe;
 mod protocol;
 mod run;
-mod trust;
 
+pub use crate::trust::{Trust, TrustError};
 pub use connection::{Names, SystemNames};
 pub use destination::{Destination, DestinationError, Transport};
 pub use probe::{ProbeAnswer, ProbeDepth, probe};
-pub use trust::{Trust, TrustError};
 
 /// What all live destinations of a process share. Cheap to clone.
 #[derive(Clone)]

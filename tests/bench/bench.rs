@@ -15,6 +15,7 @@ use std::path::PathBuf;
 
 use destinations::Destinations;
 use floor::Pace;
+use recorder_core::conference::Role;
 use recorder_core::ids::{ParticipantId, TrackId, TrackKind};
 use recorder_core::layout::Layout;
 use recorder_core::scene::{CanvasSize, Scene};
@@ -101,7 +102,18 @@ fn scene(people: usize, canvas: CanvasSize) -> Scene {
         let participant = ParticipantId::new(who(index));
         let video = Some(TrackId::new(participant.clone(), TrackKind::Camera));
         let arrival = index as u64;
-        Seat { participant, name: Pii::new(who(index)), part: Part::Person, video, muted: false, speaking: false, arrival }
+        Seat {
+            participant,
+            name: Pii::new(who(index)),
+            part: Part::Person,
+            video,
+            muted: false,
+            speaking: false,
+            role: Role::Attendee,
+            hand: None,
+            floor: false,
+            arrival,
+        }
     };
     let stage = Stage { seats: (0..people).map(seat).collect(), audible: Vec::new() };
     let mut scene = Layout::built_in("grid").expect("layout").arrange(&stage, canvas, SessionTime::ZERO);

@@ -57,7 +57,8 @@ fn cores(destinations: usize, seconds: u32) -> f64 {
     let nginx = Nginx::start();
     let mut config = String::from("[live]\nallowed_addresses = [\"127.0.0.0/8\"]\n");
     let duration = format!("{seconds}s");
-    let mut arguments = vec!["--config", "roomcast.toml", "rehearse", "--duration", &duration, "--to", "out.mp4"];
+    let mut arguments =
+        vec!["--config", "roomcast.toml", "rehearse", "--duration", &duration, "--to", "out.mp4", "--layout", "grid"];
     let names: Vec<String> = (0..destinations).map(|n| format!("channel-{n}")).collect();
     for name in &names {
         let _ = writeln!(config, "[destinations.{name}]\naddress = \"{}\"\nkey = \"good-{name}\"", nginx.address());

@@ -82,6 +82,9 @@ impl Lines {
             Err(advice) => ("FAIL", advice),
         };
         println_out(&format!("{word:<5} {}: {text}", finding.what));
+        if let Some(advice) = &finding.advice {
+            println_out(&format!("{:<5} {}: {advice}", "warn", finding.what));
+        }
     }
 }
 

@@ -1,11 +1,10 @@
-//! Checks what `record` was given: address, token or key, layout, output file.
+//! Checks what `record` was given: address, token or key, output file.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use recorder_core::fault::Fault;
-use recorder_core::layout::Layout;
 use recorder_core::secret::Secret;
 
 use super::{Failure, RecordArgs};
@@ -136,21 +135,6 @@ fn read_token(file: &Path) -> Result<Secret, Failure> {
         return Err(Failure::operator(format_args!("{name} does not hold an access token (three parts with dots between)")));
     }
     Ok(Secret::new(token))
-}
-
-/// The text of a built-in layout or of a layout file, parsed once, so that it is known to be valid.
-pub(super) fn layout_text(name: &str) -> Result<String, Failure> {
-    let text = match Layout::built_in_text(name) {
-        Some(text) => text.to_owned(),
-        None if Path::new(name).extension().is_none() && !name.contains('/') => {
-            let known = Layout::built_in_names().collect::<Vec<_>>().join(", ");
-            return Err(Failure::operator(format_args!("there is no layout \"{name}\"; give one of {known}, or a file.toml")));
-        }
-        None => std::fs::read_to_string(name)
-            .map_err(|e| Failure::operator(format_args!("cannot read the layout {name}: {}", config::reason(&e))))?,
-    };
-    Layout::parse(name, &text).map_err(Failure::operator)?;
-    Ok(text)
 }
 
 /// Refuses an output that cannot become an MP4 file.

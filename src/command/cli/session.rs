@@ -12,13 +12,15 @@ use std::time::{Duration, SystemTime};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use recorder_core::ids::SessionId;
+use recorder_core::layout::LookText;
 use recorder_core::upload::State;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::look::look;
 use super::targets::{self, Live, Wanted};
-use super::{Failure, Inspection, complain, inputs, screen};
+use super::{Failure, Inspection, complain, screen};
 use crate::clock::SessionClock;
 use crate::config::{Config, Sound, SoundLevel};
 use crate::mixer::sound::LevelSettings;
@@ -34,7 +36,7 @@ use crate::storage::{Finalised, RecordingUploads, StorageError, finalise, outbox
 /// What was checked and is about to run.
 pub(super) struct Plan {
     config: Config,
-    layout: String,
+    look: LookText,
     wanted: Wanted,
     duration: Option<Duration>,
 }
@@ -75,8 +77,7 @@ pub(super) fn plan(config: &Config, wanted: Wanted, duration: Option<Duration>) 
     if duration.is_some_and(|d| d < Duration::from_secs(1)) {
         return Err(Failure::operator("--duration must be at least 1s"));
     }
-    let layout = inputs::layout_text(&config.layout.default)?;
-    Ok(Plan { config: config.clone(), layout, wanted, duration })
+    Ok(Plan { config: config.clone(), look: look(config)?, wanted, duration })
 }
 
 /// Who listens for Ctrl-C, SIGTERM, and SIGHUP of a terminal that was closed. Made before anything is started that must be ended again.
@@ -113,7 +114,7 @@ pub(super) fn run(
     // Held until the streams have ended.
     let _claims = targets::claim(&plan.wanted.lives)?;
     let folder = make_spool(&plan, &session).map_err(|e| Failure::from(e.to_fault()))?;
-    let Plan { config, layout, wanted, duration } = plan;
+    let Plan { config, look, wanted, duration } = plan;
     let uploads = match &folder {
         Some(folder) if !wanted.objects.is_empty() => {
             let stores = targets::stores(&config, &wanted.objects)?;
@@ -128,7 +129,7 @@ pub(super) fn run(
         session,
         epoch_ns: clock.epoch_ns(),
         room,
-        layout,
+        look,
         rendition,
         mixer_delay: config.mixer.delay.duration(),
         level: level(&config.sound),
@@ -139,6 +140,7 @@ pub(super) fn run(
         recording: folder.clone().map(|folder| RecordingOrder { folder, uploads: uploads.clone() }),
         lives: wanted.lives.iter().map(Live::job).collect(),
         live: targets::live_rules(&config),
+        avatars: config.avatars.rules(),
     };
     let mut launcher = OwnProgram { arguments: own_arguments(config_file.as_deref(), "worker") };
     let mut progress = Progress::new(std::io::stderr(), screen());

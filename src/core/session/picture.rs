@@ -3,16 +3,13 @@
 use std::sync::Arc;
 
 use crate::conference::ConferenceCommand;
-use crate::scene::{Card, Scene};
+use crate::layout::Setting;
+use crate::scene::Scene;
+use crate::slate::SlateKind;
 use crate::subscription::subscriptions;
 use crate::time::SessionTime;
 
-use super::{Action, Connection, Phase, Session};
-
-/// Shown while nobody but us is in the room.
-pub const CARD_NOBODY: &str = "Nobody is here yet.";
-/// Shown behind the placeholders while we are not connected.
-pub const CARD_LOST: &str = "The connection to the conference is lost. Trying to get back.";
+use super::{Action, Connection, Phase, Session, SessionSettings};
 
 impl Session {
     /// Derives Scene and subscriptions from what is known, and tells what changed.
@@ -21,17 +18,19 @@ impl Session {
             return;
         }
         let from = (self.people.revision(), self.connection.clone());
-        if self.derived_from.as_ref() == Some(&from) {
+        let due = self.seating.wake().is_some_and(|at| at <= now);
+        if self.derived_from.as_ref() == Some(&from) && !due {
             return;
         }
         self.derived_from = Some(from);
-        let stage = self.people.stage(&self.settings.caution);
-        let mut scene = self.settings.layout.arrange(&stage, self.settings.canvas, now);
+        let mut scene = self.arranged(now);
         self.subscribe(&scene);
         for tile in &mut scene.tiles {
             tile.video = tile.video.take().filter(|track| !self.people.is_awaited(track));
         }
-        scene.card = self.card().map(|text| Card { text: text.to_owned() });
+        if let Some(slate) = self.slate().and_then(|kind| self.settings.dress.slates.get(kind)) {
+            slate.over(&mut scene, self.settings.dress.language, self.title.as_ref());
+        }
         // Compared as if it had been true since the one shown.
         scene.from = self.shown.from;
         if scene != *self.shown {
@@ -40,6 +39,13 @@ impl Session {
             self.actions.retain(|action| !matches!(action, Action::Show(_)));
             self.actions.push_back(Action::Show(self.shown.clone()));
         }
+    }
+
+    /// The wish: also what is not received at the moment has its place.
+    pub(super) fn arranged(&mut self, now: SessionTime) -> Scene {
+        let SessionSettings { layout, dress, canvas, caution, .. } = &self.settings;
+        let setting = Setting { canvas: *canvas, dress, title: self.title.as_ref() };
+        layout.arrange_calmly(&self.people.stage(caution), &setting, &mut self.seating, now)
     }
 
     fn subscribe(&mut self, wished: &Scene) {
@@ -55,11 +61,12 @@ impl Session {
         }
     }
 
-    fn card(&self) -> Option<&'static str> {
+    fn slate(&self) -> Option<SlateKind> {
         match (&self.connection, self.phase) {
-            (Connection::Outside { .. }, Phase::Live) => Some(CARD_LOST),
+            (Connection::Outside { .. }, Phase::Entering) => Some(SlateKind::BeforeStart),
+            (Connection::Outside { .. }, Phase::Live) => Some(SlateKind::Lost),
             // While the list is told it is not known whether nobody is here; the first picture of a Take must not say so.
-            (Connection::Inside, _) if self.people.count() == 0 => Some(CARD_NOBODY),
+            (Connection::Inside, _) if self.people.count() == 0 => Some(SlateKind::Nobody),
             _ => None,
         }
     }

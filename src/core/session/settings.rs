@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::ids::{TakeId, TargetId};
-use crate::layout::Layout;
+use crate::layout::{Dress, Layout};
 use crate::scene::CanvasSize;
 use crate::supervision::Caution;
 
@@ -12,6 +12,8 @@ use crate::supervision::Caution;
 pub struct SessionSettings {
     /// Who stands where.
     pub layout: Layout,
+    /// How the programme looks beside that.
+    pub dress: Dress,
     /// Size of the programme.
     pub canvas: CanvasSize,
     /// What is to be delivered. With none the Session only watches, until something else ends it.
@@ -41,6 +43,7 @@ impl SessionSettings {
     pub fn new(layout: Layout, canvas: CanvasSize, targets: Vec<TargetId>) -> Self {
         Self {
             layout,
+            dress: Dress::default(),
             canvas,
             targets,
             first_take: TakeId(1),

@@ -7,7 +7,7 @@ mod scenes;
 use crate::fault::{Blame, Retry, Scope};
 use crate::ids::{ParticipantId, TrackId, TrackKind};
 use crate::layout::Layout;
-use crate::scene::CanvasSize;
+use crate::scene::{CanvasSize, Content};
 use crate::secret::Pii;
 use crate::target::TargetState;
 
@@ -178,8 +178,11 @@ impl Play {
         self.shown().tiles.iter().map(name).collect()
     }
 
-    fn card(&self) -> Option<String> {
-        self.shown().card.as_ref().map(|card| card.text.clone())
+    fn notice(&self) -> Option<String> {
+        self.shown().ornaments.iter().find_map(|ornament| match &ornament.content {
+            Content::Text(words) => Some(words.expose().to_owned()),
+            _ => None,
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::conference::{Facts, Hand, Role};
 use crate::ids::{ParticipantId, TrackId, TrackKind};
 use crate::secret::Pii;
 use crate::supervision::Caution;
@@ -27,12 +28,22 @@ struct Track {
     arrival: u64,
 }
 
+/// Ordered by who raised it first: by the Conference's clock where it tells, behind those by when it was told.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct RaisedHand {
+    unix_ms: u64,
+    told: u64,
+}
+
 #[derive(Clone, Debug)]
 struct Person {
     name: Pii,
     told: Told,
     arrival: u64,
-    began_to_speak: u64,
+    /// When they last began or stopped to speak; 0 for never.
+    spoke: u64,
+    role: Role,
+    hand: Option<RaisedHand>,
     /// At most one of each [`TrackKind`].
     tracks: BTreeMap<TrackKind, Track>,
     voice: Voice,
@@ -70,12 +81,33 @@ impl People {
             name: name.clone(),
             told: Told::Now,
             arrival,
-            began_to_speak: 0,
+            spoke: 0,
+            role: Role::default(),
+            hand: None,
             tracks: BTreeMap::new(),
             voice: Voice::new(now),
         });
         person.name = name;
         person.told = Told::Now;
+    }
+
+    /// What somebody is in the room, and whether they want to say something. Of somebody who has not joined it is ignored.
+    pub fn told_facts(&mut self, participant: &ParticipantId, facts: &Facts) {
+        self.counter += 1;
+        let told = self.counter;
+        let Some(person) = self.persons.get_mut(participant) else { return };
+        let hand = match facts.hand {
+            Hand::Down => None,
+            // Said again, it keeps its place.
+            Hand::Raised { unix_ms: None } => person.hand.or(Some(RaisedHand { unix_ms: u64::MAX, told })),
+            Hand::Raised { unix_ms: Some(unix_ms) } => {
+                Some(RaisedHand { unix_ms, told: person.hand.map_or(told, |hand| hand.told) })
+            }
+        };
+        if (person.role, person.hand) != (facts.role, hand) {
+            self.revision += 1;
+            (person.role, person.hand) = (facts.role, hand);
+        }
     }
 
     /// Somebody left; nothing of them is kept.
@@ -148,10 +180,8 @@ impl People {
         for person in self.persons.values_mut() {
             if person.voice.settle(now) {
                 self.revision += 1;
-                if person.voice.speaking() {
-                    self.counter += 1;
-                    person.began_to_speak = self.counter;
-                }
+                self.counter += 1;
+                person.spoke = self.counter;
             }
         }
         if self.floor.settle(self.persons.iter().map(|(id, person)| (id, &person.voice)), now) {
@@ -185,6 +215,8 @@ impl People {
         let mut seats = Vec::with_capacity(self.persons.len());
         let mut rank = Vec::with_capacity(self.persons.len());
         let mut audible = Vec::with_capacity(self.persons.len());
+        let mut hands: Vec<RaisedHand> = self.persons.values().filter_map(|person| person.hand).collect();
+        hands.sort_unstable();
         for (id, person) in &self.persons {
             let allowed = |kind: TrackKind| {
                 Some(TrackId::new(id.clone(), kind)).filter(|track| person.tracks.contains_key(&kind) && caution.allows(track))
@@ -200,18 +232,30 @@ impl People {
                     video: allowed(TrackKind::Screen),
                     muted: false,
                     speaking: false,
+                    role: person.role,
+                    hand: None,
+                    floor: false,
                     arrival: screen.arrival,
                 });
             }
-            let group = if self.floor.holder() == Some(id) { 1 } else { 2 };
-            rank.push((group, u64::MAX - person.began_to_speak, person.arrival, seats.len()));
+            let floor = self.floor.holder() == Some(id);
+            let speaking = person.voice.speaking() && person.told == Told::Now;
+            let group = match (floor, speaking) {
+                (true, _) => 1,
+                (false, true) => 2,
+                (false, false) => 3,
+            };
+            rank.push((group, u64::MAX - person.spoke, person.arrival, seats.len()));
             seats.push(Seat {
                 participant: id.clone(),
                 name: person.name.clone(),
                 part: Part::Person,
                 video: allowed(TrackKind::Camera),
                 muted: person.tracks.get(&TrackKind::Microphone).is_none_or(|microphone| microphone.muted),
-                speaking: person.voice.speaking() && person.told == Told::Now,
+                speaking,
+                role: person.role,
+                hand: person.hand.and_then(|hand| hands.binary_search(&hand).ok()).map(|place| place as u64),
+                floor,
                 arrival: person.arrival,
             });
         }

@@ -1,3 +1,4 @@
+use crate::conference::{Facts, Hand, Role};
 use crate::ids::TrackKind;
 use crate::supervision::Caution;
 use crate::time::SessionTime;
@@ -174,6 +175,38 @@ fn a_muted_or_absent_microphone_is_seen_and_a_muted_one_is_heard_on() {
     people.track_down(&track("ada", TrackKind::Microphone));
     assert!(muted(&people));
     assert_eq!(people.stage(&Caution::None).audible, []);
+}
+
+#[test]
+fn hands_are_in_the_order_of_raising_and_a_repeated_one_keeps_its_place() {
+    let mut people = room(&["ada", "bob", "cem", "dia"]);
+    let raise = |people: &mut People, name: &str, unix_ms| {
+        people.told_facts(&id(name), &Facts { hand: Hand::Raised { unix_ms }, ..Facts::default() });
+    };
+    raise(&mut people, "dia", None);
+    raise(&mut people, "bob", None);
+    raise(&mut people, "dia", None);
+    let hands = |people: &People| {
+        let mut hands: Vec<_> = people
+            .stage(&Caution::None)
+            .seats
+            .iter()
+            .filter_map(|seat| Some((seat.hand?, seat.participant.to_string())))
+            .collect();
+        hands.sort();
+        hands.into_iter().map(|(_, name)| name).collect::<Vec<_>>()
+    };
+    assert_eq!(hands(&people), ["dia", "bob"]);
+    // Who says when comes before those of whom it is only known when it was told.
+    raise(&mut people, "cem", Some(2000));
+    raise(&mut people, "ada", Some(1000));
+    assert_eq!(hands(&people), ["ada", "cem", "dia", "bob"]);
+    let revision = people.revision();
+    raise(&mut people, "ada", Some(1000));
+    assert_eq!(people.revision(), revision, "nothing new");
+    people.told_facts(&id("cem"), &Facts { role: Role::Moderator, ..Facts::default() });
+    assert_eq!(hands(&people), ["ada", "dia", "bob"]);
+    assert_eq!(people.stage(&Caution::None).seats.iter().filter(|seat| seat.role == Role::Moderator).count(), 1);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use recorder_core::live::{Reason, Step};
 use super::destination::{Destination, Transport};
 use super::link::{Got, Link, Signs};
 use super::protocol::{Event, Goal, Protocol};
-use super::trust::Trust;
+use crate::trust::Trust;
 
 /// Of several addresses each gets so long before the next is tried, but for the last.
 const ADDRESS_TURN: Duration = Duration::from_millis(1200);

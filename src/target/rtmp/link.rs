@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use recorder_core::live::Reason;
-use rustls::ClientConnection;
+use recorder_core::live::{CertificateFault, Reason};
 use rustls::pki_types::ServerName;
+use rustls::{CertificateError, ClientConnection};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use super::trust::{self, Trust};
+use crate::trust::Trust;
 
 /// Bytes handed to TLS at a time: one record.
 const RECORD: usize = 16 * 1024;
@@ -224,7 +224,7 @@ impl Link {
                     if let Err(error) = tls.process_new_packets() {
                         // The server learns why, if it still listens.
                         let _ = tls.write_tls(&mut self.socket);
-                        return Err(trust::reason(&error));
+                        return Err(reason(&error));
                     }
                 }
                 Err(error) if is_later(&error) => {}
@@ -258,6 +258,19 @@ fn not_connected(error: &std::io::Error) -> Reason {
         ErrorKind::AddrNotAvailable => Reason::Unreachable,
         _ => Reason::Local,
     }
+}
+
+/// What an error of the TLS library means.
+fn reason(error: &rustls::Error) -> Reason {
+    let rustls::Error::InvalidCertificate(error) = error else { return Reason::NotSecure };
+    Reason::Certificate(match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => CertificateFault::Expired,
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => CertificateFault::NotYetValid,
+        // A bad signature: somebody who has only the name of an authority that we trust.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => CertificateFault::UnknownIssuer,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => CertificateFault::WrongName,
+        _ => CertificateFault::Invalid,
+    })
 }
 
 #[cfg(test)]

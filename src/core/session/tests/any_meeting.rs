@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use crate::conference::{Facts, Hand, Role};
+use crate::layout::Strip;
 use crate::layout::tests::assert_valid;
 
 use super::*;
@@ -26,6 +28,8 @@ enum Happens {
     Closed(u8),
     Ended(u8),
     Stop,
+    Facts(u8, u8, u8),
+    Layout(u8),
 }
 
 const KINDS: [TrackKind; 4] = [TrackKind::Camera, TrackKind::Microphone, TrackKind::Screen, TrackKind::ScreenAudio];
@@ -47,6 +51,8 @@ fn happens() -> impl Strategy<Value = Happens> {
         1 => (0u8..3).prop_map(Happens::Closed),
         1 => (0u8..4).prop_map(Happens::Ended),
         1 => Just(Happens::Stop),
+        6 => (who(), 0u8..4, 0u8..3).prop_map(|(who, role, hand)| Happens::Facts(who, role, hand)),
+        3 => (0u8..9).prop_map(Happens::Layout),
     ]
 }
 
@@ -72,6 +78,16 @@ fn input(happens: Happens) -> Input {
         Happens::Failed(n) => return target(n, TargetReport::Failed(fault("full"))),
         Happens::Closed(n) => return target(n, TargetReport::Ended),
         Happens::Stop => return Input::Stop,
+        Happens::Facts(n, role, hand) => {
+            let role = [Role::Attendee, Role::Presenter, Role::Moderator, Role::Interpreter][usize::from(role)];
+            let hand =
+                [Hand::Down, Hand::Raised { unix_ms: None }, Hand::Raised { unix_ms: Some(u64::from(n)) }][usize::from(hand)];
+            ConferenceEvent::Facts { participant: who(n), facts: Facts { role, hand, avatar: None } }
+        }
+        Happens::Layout(n) => {
+            let name = Layout::built_in_names().nth(usize::from(n)).unwrap();
+            return Input::Layout(Layout::built_in(name).unwrap());
+        }
     })
 }
 
@@ -128,17 +144,18 @@ proptest! {
     #[test]
     fn any_meeting_keeps_the_promises(
         meeting in prop::collection::vec((happens(), 0u64..4000), 1..150),
-        layout in prop::sample::select(vec!["grid", "speaker"]),
-        sound_only in any::<bool>(), limited in any::<bool>(),
+        layout in prop::sample::select(Layout::built_in_names().collect::<Vec<_>>()),
+        sound_only in any::<bool>(), limited in any::<bool>(), strip in any::<bool>(),
     ) {
         let without = vec![TrackId::new(id("p1"), TrackKind::Camera)];
-        let settings = SessionSettings {
+        let mut settings = SessionSettings {
             layout: Layout::built_in(layout).unwrap(),
             targets: vec![TargetId::new("t0"), TargetId::new("t1")],
             caution: if sound_only { Caution::SoundOnly } else { Caution::Without(without.clone()) },
             duration: limited.then_some(Duration::from_secs(60)),
             ..settings()
         };
+        settings.dress.strip = strip.then(Strip::default);
         let caution = settings.caution.clone();
         let mut play = Play::new(settings);
         let mut known = Known::default();

@@ -1,6 +1,14 @@
 //! What is shown and subscribed.
 
+use crate::conference::{Facts, Hand, Role};
+use crate::layout::Language;
+use crate::slate::{Slate, SlateKind};
+
 use super::*;
+
+const BEFORE_START: &str = "We will begin shortly.";
+const NOBODY: &str = "Nobody is here yet.";
+const LOST: &str = "The connection to the conference is lost. Trying to get back.";
 
 #[test]
 fn everybody_is_seen_and_heard_at_the_size_of_their_tile() {
@@ -104,7 +112,7 @@ fn a_lost_connection_keeps_everybody_in_place_until_it_is_known_who_came_back() 
     play.lost(5000);
     assert_eq!(play.tiles(), ["[ada]", "[bob]", "[cem]"]);
     assert_eq!(play.shown().tiles[1].label.as_ref().unwrap().name, Pii::new("bob"));
-    assert_eq!(play.card().as_deref(), Some(CARD_LOST));
+    assert_eq!(play.notice().as_deref(), Some(LOST));
     assert_eq!(play.log.iter().filter(|(_, action)| matches!(action, Action::Tell(_))).count(), told, "there is nobody to tell");
 
     play.event(8000, ConferenceEvent::Entered { title: None });
@@ -123,7 +131,7 @@ fn a_lost_connection_keeps_everybody_in_place_until_it_is_known_who_came_back() 
     play.up(8030, "ada", TrackKind::Camera);
     play.event(8040, ConferenceEvent::Listed);
     assert_eq!(play.tiles(), ["ada", "cem"]);
-    assert_eq!(play.card(), None);
+    assert_eq!(play.notice(), None);
     assert_eq!(play.layer("bob", TrackKind::Camera), None);
     assert_eq!(play.layer("ada", TrackKind::Microphone), None, "a Track that was not told again is gone");
     assert_eq!(play.layer("ada", TrackKind::Camera), Some(Some((640, 360))));
@@ -138,17 +146,77 @@ fn a_list_that_was_not_begun_sweeps_nobody_out() {
 }
 
 #[test]
+fn another_layout_is_shown_at_once_and_nothing_else_changes() {
+    let mut play = Play::entered(settings(), &["ada", "bob", "cem"]);
+    let before = play.deeds();
+    play.input(5000, Input::Layout(Layout::built_in("speaker").unwrap()));
+    assert_eq!(play.tiles(), ["ada", "bob", "cem"]);
+    assert_eq!((play.shown().from, play.shown().tiles[0].rect.width), (at(5000), 1024));
+    assert_eq!(play.layer("ada", TrackKind::Camera), Some(Some((1024, 576))));
+    assert_eq!(play.deeds(), before);
+    assert_eq!(play.subscribed().len(), 6);
+    // The same again is no news.
+    let log = play.log.len();
+    play.input(6000, Input::Layout(Layout::built_in("speaker").unwrap()));
+    assert_eq!(play.log.len(), log);
+}
+
+#[test]
+fn who_leaves_does_not_change_the_arrangement_at_once() {
+    let mut settings = settings();
+    settings.layout = Layout::built_in("auto").unwrap();
+    let mut play = Play::entered(settings, &["a", "b", "c", "d", "e"]);
+    let large = |play: &Play| play.shown().tiles[0].rect.width;
+    assert_eq!(large(&play), 1024);
+    play.leaves(5000, "e");
+    assert_eq!(large(&play), 1024);
+    play.sleep_until(7999);
+    assert_eq!((large(&play), play.session.poll_wake()), (1024, Some((at(8000), Wake::Place))));
+    play.sleep_until(8000);
+    assert_eq!((large(&play), play.shown().from), (640, at(8000)));
+}
+
+#[test]
+fn roles_and_hands_reach_the_picture() {
+    let mut settings = settings();
+    settings.layout = Layout::built_in("stage").unwrap();
+    let mut play = Play::entered(settings, &["ada", "bob", "cem"]);
+    assert_eq!(play.tiles(), ["ada", "bob", "cem"]);
+    let facts = |role, hand| Facts { role, hand, avatar: None };
+    let told = |name: &str, facts| ConferenceEvent::Facts { participant: id(name), facts };
+    play.event(1000, told("cem", facts(Role::Moderator, Hand::Raised { unix_ms: None })));
+    assert_eq!(play.tiles(), ["cem"]);
+    assert!(play.shown().tiles[0].label.as_ref().unwrap().hand);
+    play.event(2000, told("cem", facts(Role::Moderator, Hand::Down)));
+    assert!(!play.shown().tiles[0].label.as_ref().unwrap().hand);
+    play.event(3000, told("eve", facts(Role::Presenter, Hand::Down)));
+    assert_eq!(play.tiles(), ["cem"], "who has not joined is nobody");
+}
+
+#[test]
+fn a_slate_is_in_the_language_of_the_programme_and_in_the_words_of_a_file() {
+    let mut settings = settings();
+    settings.dress.language = Language::De;
+    let own = "[[ornament]]\narea={left=0,top=0,width=100,height=100}\ntext='Pause'";
+    settings.dress.slates.put(SlateKind::Nobody, Slate::parse("own", own).unwrap());
+    let mut play = Play::new(settings);
+    assert_eq!(play.notice().as_deref(), Some("Es geht gleich los."));
+    play.enter(100, &[]);
+    assert_eq!(play.notice().as_deref(), Some("Pause"));
+}
+
+#[test]
 fn nobody_here_is_said_when_it_is_known() {
     let mut play = Play::new(settings());
-    assert_eq!(play.card(), None);
+    assert_eq!(play.notice().as_deref(), Some(BEFORE_START));
     play.event(100, ConferenceEvent::Entered { title: None });
-    assert_eq!(play.card(), None);
+    assert_eq!(play.notice(), None);
     play.event(150, ConferenceEvent::Listed);
-    assert_eq!(play.card().as_deref(), Some(CARD_NOBODY));
+    assert_eq!(play.notice().as_deref(), Some(NOBODY));
     play.joins(200, "ada");
-    assert_eq!(play.card(), None);
+    assert_eq!(play.notice(), None);
     play.leaves(300, "ada");
-    assert_eq!(play.card().as_deref(), Some(CARD_NOBODY));
+    assert_eq!(play.notice().as_deref(), Some(NOBODY));
 }
 
 #[test]

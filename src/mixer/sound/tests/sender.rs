@@ -20,13 +20,10 @@ pub(in crate::mixer::sound) fn track(name: &str) -> TrackId {
 }
 
 pub(in crate::mixer::sound) fn scene(from_ms: u64, names: &[&str]) -> Arc<Scene> {
+    let canvas = CanvasSize { width_px: 16, height_px: 16 };
     Arc::new(Scene {
-        from: SessionTime::from_millis(from_ms),
-        canvas: CanvasSize { width_px: 16, height_px: 16 },
-        background: Rgb(0, 0, 0),
-        tiles: Vec::new(),
-        card: None,
         audible: names.iter().map(|name| track(name)).collect(),
+        ..Scene::empty(SessionTime::from_millis(from_ms), canvas, Rgb(0, 0, 0))
     })
 }
 

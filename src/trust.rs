@@ -1,4 +1,4 @@
-//! Whom we believe: the certificate authorities for encrypted live destinations.
+//! Whom we believe: the certificate authorities for encrypted live destinations, and for servers that keep people's pictures.
 //!
 //! In: the system's store, and a file of the operator. Out: the client configuration of rustls, made once and shared. It refuses to connect without verifying;
 //! there is no setting for that.
@@ -6,15 +6,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use recorder_core::live::{CertificateFault, Reason};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{CertificateError, ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore};
 
 /// Certificate authorities. Cheap to clone.
 #[derive(Clone)]
 pub struct Trust {
-    pub(super) config: Arc<ClientConfig>,
+    pub(crate) config: Arc<ClientConfig>,
 }
 
 /// Why there is nobody to believe.
@@ -74,19 +73,6 @@ impl std::fmt::Debug for Trust {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Trust")
     }
-}
-
-/// What an error of the TLS library means.
-pub(super) fn reason(error: &rustls::Error) -> Reason {
-    let rustls::Error::InvalidCertificate(error) = error else { return Reason::NotSecure };
-    Reason::Certificate(match error {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => CertificateFault::Expired,
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => CertificateFault::NotYetValid,
-        // A bad signature: somebody who has only the name of an authority that we trust.
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => CertificateFault::UnknownIssuer,
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => CertificateFault::WrongName,
-        _ => CertificateFault::Invalid,
-    })
 }
 
 #[cfg(test)]
