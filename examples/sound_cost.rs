@@ -58,12 +58,8 @@ fn run(packets: &[Arc<[u8]>], tracks: usize, seconds: usize, ppm: u64) -> f64 {
     let ids: Vec<_> = (0..tracks).map(|n| TrackId::new(ParticipantId::new(format!("p{n}")), TrackKind::Microphone)).collect();
     let mut mixer = SoundMixer::new(SoundSettings::default());
     mixer.show(Arc::new(Scene {
-        from: SessionTime::ZERO,
-        canvas: CanvasSize { width_px: 16, height_px: 16 },
-        background: Rgb(0, 0, 0),
-        tiles: Vec::new(),
-        card: None,
         audible: ids.clone(),
+        ..Scene::empty(SessionTime::ZERO, CanvasSize { width_px: 16, height_px: 16 }, Rgb(0, 0, 0))
     }));
     let mut out = vec![0.0; 1_920];
     let before = cpu_seconds();
