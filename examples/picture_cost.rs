@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use nix::time::{ClockId, clock_gettime};
 use recorder_core::ids::{ParticipantId, TrackId, TrackKind};
-use recorder_core::scene::{CanvasSize, Fit, Label, Rect, Rgb, Scene, Tile};
+use recorder_core::scene::{CanvasSize, Fit, Label, LabelStyle, Rect, Rgb, Scene, Tile};
 use recorder_core::secret::Pii;
 use recorder_core::time::SessionTime;
 use roomcast::mixer::picture::Picture;
@@ -73,11 +73,16 @@ fn grid(people: u32, columns: u32, canvas: CanvasSize) -> Scene {
             participant,
             rect: Rect { x: n % columns * width, y: n / columns * height, width, height },
             fit: Fit::Cover,
-            label: Some(Label { name: Pii::new(format!("Person Number {n}")), muted: n % 2 == 0 }),
+            label: Some(Label {
+                name: Pii::new(format!("Person Number {n}")),
+                muted: n % 2 == 0,
+                hand: false,
+                style: LabelStyle::Plate,
+            }),
             speaking: n == 1,
         }
     });
-    Scene { from: SessionTime::ZERO, canvas, background: Rgb(0, 0, 0), tiles: tiles.collect(), card: None, audible: Vec::new() }
+    Scene { tiles: tiles.collect(), ..Scene::empty(SessionTime::ZERO, canvas, Rgb(0, 0, 0)) }
 }
 
 fn noise(width: u32, height: u32, seed: u32) -> Result<Picture, roomcast::mixer::picture::PictureError> {

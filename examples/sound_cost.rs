@@ -57,14 +57,8 @@ fn encode() -> Vec<Arc<[u8]>> {
 fn run(packets: &[Arc<[u8]>], tracks: usize, seconds: usize, ppm: u64) -> f64 {
     let ids: Vec<_> = (0..tracks).map(|n| TrackId::new(ParticipantId::new(format!("p{n}")), TrackKind::Microphone)).collect();
     let mut mixer = SoundMixer::new(SoundSettings::default());
-    mixer.show(Arc::new(Scene {
-        from: SessionTime::ZERO,
-        canvas: CanvasSize { width_px: 16, height_px: 16 },
-        background: Rgb(0, 0, 0),
-        tiles: Vec::new(),
-        card: None,
-        audible: ids.clone(),
-    }));
+    let canvas = CanvasSize { width_px: 16, height_px: 16 };
+    mixer.show(Arc::new(Scene { audible: ids.clone(), ..Scene::empty(SessionTime::ZERO, canvas, Rgb(0, 0, 0)) }));
     let mut out = vec![0.0; 1_920];
     let before = cpu_seconds();
     for n in 0..(seconds * 50) as u64 {
