@@ -42,7 +42,7 @@ impl Session {
     }
 
     /// The wish: also what is not received at the moment has its place.
-    pub(super) fn arranged(&mut self, now: SessionTime) -> Scene {
+    fn arranged(&mut self, now: SessionTime) -> Scene {
         let SessionSettings { layout, dress, canvas, caution, .. } = &self.settings;
         let setting = Setting { canvas: *canvas, dress, title: self.title.as_ref() };
         layout.arrange_calmly(&self.people.stage(caution), &setting, &mut self.seating, now)
