@@ -153,13 +153,10 @@ impl Talker {
 /// What the mixer makes of the meeting.
 fn mixed(level: LevelSettings, talkers: &mut [Talker]) -> Vec<f32> {
     let mut mixer = SoundMixer::new(SoundSettings { level, ..SoundSettings::default() });
+    let canvas = CanvasSize { width_px: 16, height_px: 16 };
     mixer.show(Arc::new(Scene {
-        from: SessionTime::ZERO,
-        canvas: CanvasSize { width_px: 16, height_px: 16 },
-        background: Rgb(0, 0, 0),
-        tiles: Vec::new(),
-        card: None,
         audible: talkers.iter().map(|talker| talker.track.clone()).collect(),
+        ..Scene::empty(SessionTime::ZERO, canvas, Rgb(0, 0, 0))
     }));
     let length = talkers[0].sound.len();
     let mut programme = Vec::new();
