@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use recorder_core::effort::Effort;
 use recorder_core::scene::CanvasSize;
 
 use crate::graph::{self, EncodedPacket, GraphError, SoundEncoder, VideoEncoder, VideoSettings};
@@ -72,7 +73,7 @@ fn pictures(rendition: &Rendition) -> Finding {
 fn encode_pictures(rendition: &Rendition) -> Result<String, String> {
     let say = |error: GraphError| format!("{error}: install {}, or choose another size", graph::package_of("x264enc"));
     let canvas = CanvasSize::new(rendition.width_px, rendition.height_px).map_err(|error| error.to_string())?;
-    let settings = VideoSettings { canvas, fps: rendition.fps, kbps: rendition.video_kbps, gop_seconds: 2 };
+    let settings = VideoSettings { canvas, fps: rendition.fps, kbps: rendition.video_kbps, gop_seconds: 2, effort: Effort::Full };
     let (packets, made) = channel();
     let encoder = VideoEncoder::start(settings, move |packet| _ = packets.send(packet)).map_err(say)?;
     let began = Instant::now();

@@ -311,7 +311,7 @@ fn words_over_a_backdrop_without_a_plate() {
     let mut scene = Scene::empty(AT, CANVAS, Rgb(0, 0, 0));
     slate(SlateKind::BeforeStart).over(&mut scene, Language::En, None);
     scene.backdrop = Some("wall.jpg".into());
-    let stripes = |x: u32, y: u32| if (x + y) / 60 % 2 == 0 { [235, 235, 235, 255] } else { [150, 40, 60, 255] };
+    let stripes = |x: u32, y: u32| if ((x + y) / 60).is_multiple_of(2) { [235, 235, 235, 255] } else { [150, 40, 60, 255] };
     let wall = still(stripes, 1280, 720).covering(CANVAS, Rgb(0, 0, 0)).unwrap();
     compare("backdrop", &drawn(&scene, |mixer| mixer.set_backdrop("wall.jpg", wall.clone())));
 }

@@ -6,6 +6,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
+use recorder_core::effort::Effort;
 use recorder_core::scene::CanvasSize;
 
 use super::template::{Graph, GraphError, GraphFault, Template};
@@ -39,13 +40,19 @@ pub struct VideoSettings {
     pub kbps: u32,
     /// Seconds between keyframes.
     pub gop_seconds: u32,
+    /// How hard it tries. The codec headers do not depend on it.
+    pub effort: Effort,
 }
+
+/// What Roomcast sets for every H.264 encoder, as in the template.
+const OPTIONS: &str = "scenecut=0:open-gop=0";
 
 /// x264 behind an appsrc. Owned by the video mixer's thread.
 pub struct VideoEncoder {
     graph: Graph,
     source: gst_app::AppSrc,
     picture_ns: u64,
+    canvas: CanvasSize,
 }
 
 impl VideoEncoder {
@@ -64,6 +71,15 @@ impl VideoEncoder {
         let encoder: gst::Element = graph.element("encoder")?;
         encoder.set_property("bitrate", settings.kbps);
         encoder.set_property("vbv-buf-capacity", 1000u32);
+        // Entropy coding, transform, references and weighting stay, because the headers tell them; only the search for savings gets shorter.
+        match settings.effort {
+            Effort::Full => {}
+            Effort::Less => encoder.set_property_from_str("speed-preset", "superfast"),
+            Effort::Least => {
+                encoder.set_property_from_str("speed-preset", "superfast");
+                encoder.set_property("option-string", format!("{OPTIONS}:subme=0:partitions=none:aq-mode=0"));
+            }
+        }
         encoder.set_property("key-int-max", settings.fps * settings.gop_seconds);
         let fps = i32::try_from(settings.fps).map_err(|_| GraphError::Settings("encode-h264"))?;
         // WebRTC video is BT.601 limited range (RFC 7741 names no other for VP8); saying so keeps players from guessing BT.709.
@@ -85,7 +101,7 @@ impl VideoEncoder {
         source.set_max_bytes(0);
         deliver(&graph, output)?;
         graph.play()?;
-        Ok(Self { graph, source, picture_ns: 1_000_000_000 / u64::from(settings.fps) })
+        Ok(Self { graph, source, picture_ns: 1_000_000_000 / u64::from(settings.fps), canvas: settings.canvas })
     }
 
     /// Encodes a canvas (packed I420) shown from `pts_ns` on; never waits. The buffer is kept until it is encoded, so a repeated canvas costs no memory.
@@ -99,8 +115,27 @@ impl VideoEncoder {
             buffer.set_pts(pts);
             buffer.set_dts(pts);
             buffer.set_duration(gst::ClockTime::from_nseconds(self.picture_ns));
+            self.describe(buffer)?;
         }
         self.source.push_buffer(buffer).map(|_| ()).map_err(|_| GraphError::Flow("encode-h264"))
+    }
+
+    /// Says where the planes of a packed canvas lie. Without it GStreamer takes each line to be padded to four bytes, which one of 854 pixels is not.
+    fn describe(&self, buffer: &mut gst::BufferRef) -> Result<(), GraphError> {
+        let CanvasSize { width_px, height_px } = self.canvas;
+        let (luma, chroma) = ((width_px * height_px) as usize, (width_px / 2 * (height_px / 2)) as usize);
+        let half = i32::try_from(width_px / 2).map_err(|_| GraphError::Settings("encode-h264"))?;
+        gst_video::VideoMeta::add_full(
+            buffer,
+            gst_video::VideoFrameFlags::empty(),
+            gst_video::VideoFormat::I420,
+            width_px,
+            height_px,
+            &[0, luma, luma + chroma],
+            &[2 * half, half, half],
+        )
+        .map(|_| ())
+        .map_err(|_| GraphError::Settings("encode-h264"))
     }
 
     /// Makes the next pushed canvas a keyframe.

@@ -16,7 +16,7 @@ use recorder_core::time::SessionTime;
 use super::grid::Grid;
 use super::maker::{ProgrammeError, ProgrammeEvent, Scenes};
 use super::rendition::{RenditionPictures, Tick};
-use super::thread::{Beginning, Half, Hanging, Post, Where};
+use super::thread::{Beginning, Half, Hanging, IDLE, Post, Where};
 use crate::decode::Feeds;
 use crate::graph::{Decoded, DecoderGraph, GraphError, lower_this_thread};
 use crate::media::MediaFrame;
@@ -51,6 +51,8 @@ struct Making {
     look: u64,
     looks: u32,
     end: Option<SessionTime>,
+    /// Every picture is drawn; some may wait for an encoder.
+    finishing: bool,
     finished: bool,
 }
 
@@ -145,7 +147,7 @@ impl Half for PictureThread {
         for (rendition, Beginning { grid, assembler }) in self.renditions.iter_mut().zip(beginnings) {
             rendition.begin(grid, assembler)?;
         }
-        self.making = Some(Making { grid, look: 0, looks: self.looks, end: None, finished: false });
+        self.making = Some(Making { grid, look: 0, looks: self.looks, end: None, finishing: false, finished: false });
         Ok(())
     }
 
@@ -168,6 +170,9 @@ impl Half for PictureThread {
 
     fn due(&self) -> Option<SessionTime> {
         let making = self.making.as_ref().filter(|making| !making.finished)?;
+        if making.finishing {
+            return Some(self.post.clock.now() + IDLE);
+        }
         Some(making.instant() + self.post.settings.delay)
     }
 
@@ -191,14 +196,17 @@ impl Half for PictureThread {
         self.decode(at, now);
         let Some(making) = &mut self.making else { return Ok(()) };
         if making.end.is_some_and(|end| at >= end) {
-            self.renditions.iter().for_each(RenditionPictures::finish);
-            making.finished = true;
+            let mut is_through = true;
+            for rendition in &mut self.renditions {
+                is_through &= rendition.finish()?;
+            }
+            (making.finishing, making.finished) = (true, is_through);
             return Ok(());
         }
         let lateness = now.since(at + self.post.settings.delay);
         let is_late = lateness > LATE_PICTURES * making.period();
         let backlog = self.renditions.iter().map(RenditionPictures::backlog).max().unwrap_or(0);
-        let tick = Tick { number: making.tick(), at, is_late, is_last: making.is_last() };
+        let tick = Tick { number: making.tick(), at, is_late, is_last: making.is_last(), is_ending: making.end.is_some() };
         let mut complete = true;
         for rendition in &mut self.renditions {
             complete &= rendition.tick(tick)?;

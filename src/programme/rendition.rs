@@ -1,10 +1,14 @@
 //! One Rendition's pictures: its Scene drawn on its canvas, and handed to its encoder.
 //!
 //! In: Scenes, decoded pictures that all Renditions share, and the ticks of the picture thread. Out: encoded pictures to the assembler of its ring.
-//! Runs on the picture thread. On a machine that is too slow a picture is left out here, not for the other Renditions.
+//! Runs on the picture thread. On a machine that is too slow the encoder makes less effort, by another encoder with the same headers; if that is not
+//! enough a picture is left out, here and not for the other Renditions.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use recorder_core::effort::{Effort, EffortControl};
 use recorder_core::ids::TrackId;
 use recorder_core::scene::Scene;
 use recorder_core::time::SessionTime;
@@ -30,8 +34,13 @@ pub(super) struct RenditionPictures {
 
 /// From the first picture on.
 struct Output {
-    fps: u32,
-    encoder: VideoEncoder,
+    settings: VideoSettings,
+    encoder: Running,
+    /// The encoder before, which still hands out what it has. Until it is through, nothing is given to the next one.
+    leaving: Option<Running>,
+    /// What waits for that.
+    held: VecDeque<(Arc<[u8]>, Tick)>,
+    control: EffortControl,
     assembler: Assembler,
     /// The tick at which a keyframe is due, and whether a tick was left out since the last one (then the encoder's own count is behind).
     key_due: u64,
@@ -39,6 +48,15 @@ struct Output {
     canvas: Option<Arc<[u8]>>,
     /// Canvases that the encoder has given back.
     spare: Vec<Arc<[u8]>>,
+}
+
+/// An encoder, and how its end is to be understood.
+struct Running {
+    encoder: VideoEncoder,
+    /// Another one follows: its end is not the end of the pictures.
+    replaced: Arc<AtomicBool>,
+    /// It has handed out everything.
+    through: Arc<AtomicBool>,
 }
 
 /// A tick, as the picture thread sees it.
@@ -52,6 +70,8 @@ pub(super) struct Tick {
     pub(super) is_late: bool,
     /// The programme has no picture behind this one.
     pub(super) is_last: bool,
+    /// The end of the programme is known.
+    pub(super) is_ending: bool,
 }
 
 impl RenditionPictures {
@@ -105,30 +125,52 @@ impl RenditionPictures {
             fps: grid.fps,
             kbps: self.settings.video_kbps,
             gop_seconds: GOP_SECONDS,
+            effort: Effort::Full,
         };
-        let made = assembler.clone();
-        let encoder = VideoEncoder::start(settings, move |packet| made.picture(packet))?;
-        self.output =
-            Some(Output { fps: grid.fps, encoder, assembler, key_due: 0, left_out: false, canvas: None, spare: Vec::new() });
+        self.output = Some(Output {
+            settings,
+            encoder: Running::start(settings, &assembler)?,
+            leaving: None,
+            held: VecDeque::new(),
+            control: EffortControl::default(),
+            assembler,
+            key_due: 0,
+            left_out: false,
+            canvas: None,
+            spare: Vec::new(),
+        });
         Ok(())
     }
 
-    /// The encoder still hands out what it has; dropping it now would lose that, so the graph is kept until the thread ends.
-    pub(super) fn finish(&self) {
-        if let Some(output) = &self.output {
-            output.encoder.finish();
+    /// Ends the pictures. False while the last ones wait for an encoder that leaves: then it is to be called again soon. The encoder still hands out
+    /// what it has; dropping it would lose that, so the graph is kept until the thread ends.
+    pub(super) fn finish(&mut self) -> Result<bool, GraphError> {
+        let Some(output) = &mut self.output else { return Ok(true) };
+        output.hand_over()?;
+        if output.leaving.is_some() {
+            return Ok(false);
         }
+        output.encoder.encoder.finish();
+        Ok(true)
     }
 
     /// Pictures that wait for the encoder.
     pub(super) fn backlog(&self) -> u64 {
-        self.output.as_ref().map_or(0, |output| output.encoder.backlog())
+        self.output.as_ref().map_or(0, Output::backlog)
     }
 
     /// Draws and encodes the picture of a tick. False: it was left out, because the machine is too slow.
     pub(super) fn tick(&mut self, tick: Tick) -> Result<bool, GraphError> {
         let Some(output) = &mut self.output else { return Ok(true) };
-        let is_slow = tick.is_late || output.encoder.backlog() > BACKLOG;
+        output.hand_over()?;
+        let backlog = output.backlog();
+        if output.leaving.is_none()
+            && !tick.is_ending
+            && let Some(effort) = output.control.look(backlog, tick.at)
+        {
+            output.replace(effort, tick)?;
+        }
+        let is_slow = tick.is_late || backlog > BACKLOG;
         // The first picture begins the file and the last one says how long it is; neither is left out.
         let leave_out = is_slow && output.canvas.is_some() && !tick.is_last;
         if leave_out {
@@ -141,7 +183,7 @@ impl RenditionPictures {
             }
             output.encode(tick)?;
         }
-        match output.encoder.poll_fault() {
+        match output.encoder.encoder.poll_fault() {
             Some(fault) => {
                 tracing::error!(element = fault.element, message = fault.message, "the picture encoder broke");
                 Err(GraphError::Flow(fault.graph))
@@ -151,19 +193,72 @@ impl RenditionPictures {
     }
 }
 
+impl Running {
+    fn start(settings: VideoSettings, assembler: &Assembler) -> Result<Self, GraphError> {
+        let (replaced, through) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (made, is_replaced, is_through) = (assembler.clone(), replaced.clone(), through.clone());
+        let encoder = VideoEncoder::start(settings, move |packet| {
+            if packet.is_none() && is_replaced.load(Ordering::Acquire) {
+                is_through.store(true, Ordering::Release);
+            } else {
+                made.picture(packet);
+            }
+        })?;
+        Ok(Self { encoder, replaced, through })
+    }
+}
+
 impl Output {
+    fn backlog(&self) -> u64 {
+        let leaving = self.leaving.as_ref().map_or(0, |leaving| leaving.encoder.backlog());
+        self.encoder.encoder.backlog() + leaving + self.held.len() as u64
+    }
+
+    /// Goes on with an encoder that makes another effort. It begins with a keyframe.
+    fn replace(&mut self, effort: Effort, tick: Tick) -> Result<(), GraphError> {
+        tracing::info!(?effort, "the picture encoder makes another effort");
+        let settings = VideoSettings { effort, ..self.settings };
+        let old = std::mem::replace(&mut self.encoder, Running::start(settings, &self.assembler)?);
+        old.replaced.store(true, Ordering::Release);
+        old.encoder.finish();
+        self.leaving = Some(old);
+        self.left_out = false;
+        self.key_due = tick.number + u64::from(self.settings.fps * GOP_SECONDS);
+        Ok(())
+    }
+
+    /// Gives the encoder what was held for it, once the one before is through.
+    fn hand_over(&mut self) -> Result<(), GraphError> {
+        if self.leaving.as_ref().is_some_and(|leaving| !leaving.through.load(Ordering::Acquire)) {
+            return Ok(());
+        }
+        self.leaving = None;
+        while let Some((canvas, tick)) = self.held.pop_front() {
+            self.push(&canvas, tick)?;
+        }
+        Ok(())
+    }
+
     /// Hands the canvas to the encoder as the picture of a tick. Keyframes stand on a grid of ticks, also when ticks were left out.
     fn encode(&mut self, tick: Tick) -> Result<(), GraphError> {
-        let Some(canvas) = &self.canvas else { return Ok(()) };
+        let Some(canvas) = self.canvas.clone() else { return Ok(()) };
         if tick.number >= self.key_due {
             if self.left_out {
-                self.encoder.force_keyframe();
+                self.encoder.encoder.force_keyframe();
             }
             self.left_out = false;
-            self.key_due = tick.number + u64::from(self.fps * GOP_SECONDS);
+            self.key_due = tick.number + u64::from(self.settings.fps * GOP_SECONDS);
         }
+        if self.leaving.is_some() {
+            self.held.push_back((canvas, tick));
+            return Ok(());
+        }
+        self.push(&canvas, tick)
+    }
+
+    fn push(&self, canvas: &Arc<[u8]>, tick: Tick) -> Result<(), GraphError> {
         self.assembler.expect(tick.number);
-        self.encoder.push(canvas, tick.at.as_nanos())
+        self.encoder.encoder.push(canvas, tick.at.as_nanos())
     }
 
     /// Copies the drawn canvas into a buffer that the encoder does not hold any more.
@@ -180,3 +275,7 @@ impl Output {
         self.canvas = Some(canvas);
     }
 }
+
+#[cfg(test)]
+#[path = "rendition_tests.rs"]
+mod tests;

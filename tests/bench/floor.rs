@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use gstreamer as gst;
 use gstreamer::prelude::*;
+use recorder_core::effort::Effort;
 use recorder_core::scene::CanvasSize;
 use roomcast::graph::{SoundEncoder, VideoEncoder, VideoSettings};
 use roomcast::rehearsal::card;
@@ -140,7 +141,7 @@ fn encode_pictures(path: &str, canvas: CanvasSize, kbps: u32, pace: Pace) -> f64
     let pictures: Vec<Arc<[u8]>> = bytes.chunks_exact(length).map(Arc::from).collect();
     assert_eq!(pictures.len(), (ENCODED_S * card::FPS) as usize, "pictures in {ENCODED_S} s");
     let (done, end) = channel();
-    let settings = VideoSettings { canvas, fps: card::FPS, kbps, gop_seconds: 2 };
+    let settings = VideoSettings { canvas, fps: card::FPS, kbps, gop_seconds: 2, effort: Effort::Full };
     let before = own_s();
     let encoder = VideoEncoder::start(settings, move |packet| {
         if packet.is_none() {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use recorder_core::effort::Effort;
 use recorder_core::scene::CanvasSize;
 use recorder_core::time::SessionTime;
 use roomcast::clock::SessionClock;
@@ -48,7 +49,7 @@ impl Clip {
                 None => done.lock().expect("the sender").send(()).expect("the test waits"),
             }
         };
-        let settings = VideoSettings { canvas: CANVAS, fps: FPS as u32, kbps: KBPS, gop_seconds: 2 };
+        let settings = VideoSettings { canvas: CANVAS, fps: FPS as u32, kbps: KBPS, gop_seconds: 2, effort: Effort::Full };
         let pictures = VideoEncoder::start(settings, collect(&video)).expect("an encoder");
         let sounds = SoundEncoder::start(2, 128, collect(&sound)).expect("an encoder");
         for n in 0..SECONDS * FPS {
