@@ -23,6 +23,10 @@ use crate::mixer::wall::WallClock;
 
 /// Pictures that may wait for the encoder before pictures are repeated.
 const BACKLOG: u64 = 4;
+/// So many may wait for an encoder that has just taken over: those that were held for it, while it catches up.
+const BACKLOG_AFTER_CHANGE: u64 = 12;
+/// Seconds in which it catches up, or does not.
+const CATCH_UP_SECONDS: u32 = 2;
 /// Seconds between keyframes.
 const GOP_SECONDS: u32 = 2;
 
@@ -41,6 +45,8 @@ struct Output {
     /// What waits for that.
     held: VecDeque<(Arc<[u8]>, Tick)>,
     control: EffortControl,
+    /// The tick before which an encoder that has just taken over catches up.
+    catches_up_until: u64,
     assembler: Assembler,
     /// The tick at which a keyframe is due, and whether a tick was left out since the last one (then the encoder's own count is behind).
     key_due: u64,
@@ -133,6 +139,7 @@ impl RenditionPictures {
             leaving: None,
             held: VecDeque::new(),
             control: EffortControl::default(),
+            catches_up_until: 0,
             assembler,
             key_due: 0,
             left_out: false,
@@ -170,7 +177,8 @@ impl RenditionPictures {
         {
             output.replace(effort, tick)?;
         }
-        let is_slow = tick.is_late || backlog > BACKLOG;
+        let allowed = if tick.number < output.catches_up_until { BACKLOG_AFTER_CHANGE } else { BACKLOG };
+        let is_slow = tick.is_late || backlog > allowed;
         // The first picture begins the file and the last one says how long it is; neither is left out.
         let leave_out = is_slow && output.canvas.is_some() && !tick.is_last;
         if leave_out {
@@ -222,6 +230,7 @@ impl Output {
         old.replaced.store(true, Ordering::Release);
         old.encoder.finish();
         self.leaving = Some(old);
+        self.catches_up_until = tick.number + u64::from(self.settings.fps * CATCH_UP_SECONDS);
         self.left_out = false;
         self.key_due = tick.number + u64::from(self.settings.fps * GOP_SECONDS);
         Ok(())
