@@ -236,11 +236,11 @@ fn five_percent_loss_is_neither_seen_nor_heard() {
     // Connecting through the loss may take longer.
     let steady = 3.0..SECONDS - 0.2;
     // LiveKit repeats a packet three times at most: of some thousands one never comes, and its camera stands until a keyframe, which may lose packets
-    // itself. 500 ms are wanted, and were kept in 12 of 13 runs; in the other one a camera stood for 533 ms (decision 0014).
+    // itself: one camera of four may then stand a little longer than the 500 ms of the others (decision 0014).
     let stills: Vec<f64> = (0..4).map(|person| Cadence::of(&film, person, &steady).longest_still_ms).collect();
     judge.promise(
-        stills.iter().all(|still_ms| *still_ms <= 700.0),
-        format!("cameras stand still for {stills:.0?} ms; 500 ms are wanted, 700 ms the most"),
+        stills.iter().filter(|still_ms| **still_ms > 500.0).count() <= 1 && stills.iter().all(|still_ms| *still_ms <= 700.0),
+        format!("cameras stand still for {stills:.0?} ms; 500 ms at most, one of them 700 ms"),
     );
     for person in 0..4 {
         judge.shows(person, person, steady.clone());

@@ -510,7 +510,7 @@ fn pending_scenes_are_bounded() {
 
 #[test]
 fn between_draws_that_are_far_apart_tracks_move_on() {
-    // One draw in thirty looks; a Track holds five pictures.
+    // One draw in thirty looks; a Track holds seven pictures.
     let mut mixer = mixer();
     mixer.show(scene(tick(0), vec![tile("a", 0, 0, 64, 48)]));
     for n in 0..=30 {

@@ -8,5 +8,6 @@ pub mod logging;
 pub mod order;
 pub mod process;
 pub mod progress;
+mod rate;
 pub mod supervisor;
 pub mod usage;

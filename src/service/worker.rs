@@ -25,6 +25,7 @@ use tracing::Instrument as _;
 use super::deliveries::{Deliveries, DeliveryReport};
 use super::job::{ConferenceJob, FromWorker, Job, Status, TargetJob, ToWorker};
 use super::link::{LinkError, WorkerLink};
+use super::rate::RateMeter;
 use crate::avatar::Avatars;
 use crate::clock::SessionClock;
 use crate::conference::ConferenceHandle;
@@ -479,23 +480,6 @@ async fn sleep_until(wake: Option<Instant>) {
     match wake {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Pictures a second since the last question.
-#[derive(Default)]
-struct RateMeter {
-    last: Option<(u64, Instant)>,
-}
-
-impl RateMeter {
-    fn per_second(&mut self, count: u64, now: Instant) -> f32 {
-        let rate = self.last.map_or(0.0, |(before, then)| {
-            let seconds = now.duration_since(then).as_secs_f32();
-            if seconds > 0.0 { (count.saturating_sub(before)) as f32 / seconds } else { 0.0 }
-        });
-        self.last = Some((count, now));
-        rate
     }
 }
 
