@@ -305,6 +305,8 @@ impl Session {
             ConferenceEvent::TrackUp { track, muted } => self.people.track_up(&track, muted),
             ConferenceEvent::TrackDown { track } => self.people.track_down(&track),
             ConferenceEvent::Speaking { participants } => self.people.hinted(&participants, now),
+            // Nobody is asked for consent, and nobody commands Targets, in the Conferences that exist so far.
+            ConferenceEvent::Consent { .. } | ConferenceEvent::Wish { .. } | ConferenceEvent::Shown { .. } => {}
             ConferenceEvent::Lost { fault } => match &mut self.connection {
                 Connection::Gone => {}
                 // Still outside: the newest reason is the one to tell, but the wait began earlier.

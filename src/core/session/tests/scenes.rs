@@ -182,7 +182,7 @@ fn roles_and_hands_reach_the_picture() {
     settings.layout = Layout::built_in("stage").unwrap();
     let mut play = Play::entered(settings, &["ada", "bob", "cem"]);
     assert_eq!(play.tiles(), ["ada", "bob", "cem"]);
-    let facts = |role, hand| Facts { role, hand, avatar: None };
+    let facts = |role, hand| Facts { role, hand, avatar: None, call_in: false };
     let told = |name: &str, facts| ConferenceEvent::Facts { participant: id(name), facts };
     play.event(1000, told("cem", facts(Role::Moderator, Hand::Raised { unix_ms: None })));
     assert_eq!(play.tiles(), ["cem"]);
