@@ -14,12 +14,14 @@ use serde::{Deserialize, Serialize};
 mod avatars;
 mod delivery;
 pub mod generate;
+mod http;
 mod load;
 mod look;
 mod value;
 
 pub use avatars::Avatars;
 pub use delivery::{Addressing, Checksums, Destination, Destinations, Live, Preset, PresetError, Storage};
+pub use http::Http;
 pub(crate) use load::reason;
 pub use load::{ConfigError, load, parse};
 pub use look::{Language, Layout, Slates, Strip};
@@ -27,7 +29,7 @@ pub use value::{ConfigSecret, PictureSize, SizeError, Span, SpanError, bad_serve
 
 /// Whether a variable holds a secret. No child process inherits it: workers get what they need over their private socket.
 pub fn is_secret_variable(name: &str) -> bool {
-    let fixed = ["ROOMCAST_LIVEKIT__API_SECRET", "ROOMCAST_STORAGE__SECRET_KEY"];
+    let fixed = ["ROOMCAST_HTTP__TOKEN", "ROOMCAST_LIVEKIT__API_SECRET", "ROOMCAST_STORAGE__SECRET_KEY"];
     let name = name.to_ascii_uppercase();
     fixed.contains(&name.as_str()) || (name.starts_with("ROOMCAST_DESTINATIONS__") && name.ends_with("__KEY"))
 }
@@ -62,6 +64,8 @@ pub struct Config {
     pub live: Live,
     /// Live destinations by name, for `--to NAME`: up to 40 small letters, digits and - each.
     pub destinations: Destinations,
+    /// The operators' interface: health, metrics, status, and the layout of a Session.
+    pub http: Http,
     /// What is logged, to standard error.
     pub log: Log,
 }
@@ -295,6 +299,7 @@ impl Config {
             .or_else(|| self.avatars.bad_address().map(|m| ("avatars.allowed_addresses", m)))
             .or_else(|| self.destinations.keys().find_map(|name| delivery::bad_name(name)).map(|m| ("destinations", m)))
             .or_else(|| self.livekit.url.as_deref().and_then(value::bad_server_url).map(|m| ("livekit.url", m)))
+            .or_else(|| self.http.bad_listen().map(|m| ("http.listen", m)))
             .or_else(|| value::bad_filter(&self.log.filter).map(|m| ("log.filter", m)))
     }
 }

@@ -80,15 +80,15 @@ fn bad_files_have_exact_messages() {
         ),
         (
             "[sesion]\nx = 1\n",
-            "roomcast.toml, line 2: sesion.x: unknown field `sesion`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `log`",
+            "roomcast.toml, line 2: sesion.x: unknown field `sesion`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `http`, `log`",
         ),
         (
             "[sesion]\n",
-            "roomcast.toml, line 1: sesion: unknown field `sesion`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `log`",
+            "roomcast.toml, line 1: sesion: unknown field `sesion`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `http`, `log`",
         ),
         (
             "fps = 30\n",
-            "roomcast.toml, line 1: fps: unknown field `fps`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `log`",
+            "roomcast.toml, line 1: fps: unknown field `fps`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `http`, `log`",
         ),
         ("programme = 3\n", "roomcast.toml, line 1: programme: invalid type: integer `3`, expected struct Programme"),
         (
@@ -138,6 +138,11 @@ fn bad_files_have_exact_messages() {
             "[destinations.main]\nkey = \"canary\"\nkey_file = \"b\"\n",
             "destinations.main.key and destinations.main.key_file are both given; keep one of them",
         ),
+        (
+            "[http]\nlisten = \"localhost\"\n",
+            "roomcast.toml, line 2: http.listen: \"localhost\" is not an address with a port; write it like \"127.0.0.1:11411\"",
+        ),
+        ("[http]\ntoken = \"canary\"\ntoken_file = \"b\"\n", "http.token and http.token_file are both given; keep one of them"),
         ("[spool]\nkeep = \"10000h\"\n", "roomcast.toml, line 2: spool.keep: 10000h is out of range: it must be 0s to 8760h"),
         ("[log]\nformat = \"xml\"\n", "roomcast.toml, line 2: log.format: unknown variant `xml`, expected `text` or `json`"),
         (
@@ -173,7 +178,7 @@ fn bad_variables_are_named() {
         (
             "ROOMCAST_NOTHING__HEIGHT",
             "720",
-            "unknown field `nothing`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `log`",
+            "unknown field `nothing`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `http`, `log`",
         ),
         ("ROOMCAST_MIXER_DELAY", "800ms", "section and field are separated by two underscores; write ROOMCAST_MIXER__DELAY"),
         ("ROOMCAST_LIVEKIT__API_SECRET", " ", "must be text in quotes, and not empty"),
@@ -256,7 +261,8 @@ fn variables_reach_a_named_destination() {
     assert_eq!(config.destinations.len(), 2);
     assert!(config.live.policy().check([0, 0, 0, 0, 0, 0, 0, 1].into()).is_ok());
     assert!(!format!("{config:?}").contains("canary"));
-    for secret in ["ROOMCAST_DESTINATIONS__MAIN__KEY", "ROOMCAST_STORAGE__SECRET_KEY", "ROOMCAST_LIVEKIT__API_SECRET"] {
+    assert!(is_secret_variable("ROOMCAST_LIVEKIT__API_SECRET"));
+    for secret in ["ROOMCAST_DESTINATIONS__MAIN__KEY", "ROOMCAST_STORAGE__SECRET_KEY", "ROOMCAST_HTTP__TOKEN"] {
         assert!(is_secret_variable(secret));
     }
     for plain in ["ROOMCAST_DESTINATIONS__MAIN__KEY_FILE", "ROOMCAST_LIVEKIT__API_KEY", "PATH"] {

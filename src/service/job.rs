@@ -6,7 +6,7 @@ use std::time::Duration;
 use recorder_core::address::AddressPolicy;
 use recorder_core::fault::Fault;
 use recorder_core::ids::{SessionId, TakeId, TargetId, TrackId};
-use recorder_core::layout::LookText;
+use recorder_core::layout::{LookText, NamedText};
 use recorder_core::live::LiveState;
 use recorder_core::secret::Secret;
 pub use recorder_core::supervision::Caution;
@@ -150,6 +150,8 @@ pub enum ToWorker {
         #[serde(with = "optional_secret")]
         token: Option<Secret>,
     },
+    /// Show people in this layout from now on. It was checked by the supervisor, so it is valid.
+    Layout(NamedText),
 }
 
 /// Worker to supervisor.

@@ -19,11 +19,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::look::look;
+use super::operate::Desk;
 use super::targets::{self, Live, Wanted};
 use super::{Failure, Inspection, complain, screen};
 use crate::clock::SessionClock;
 use crate::config::{Config, Sound, SoundLevel};
 use crate::mixer::sound::LevelSettings;
+use crate::service::board::SessionEntry;
 use crate::service::job::Rendition;
 use crate::service::process::{OwnProgram, without_secrets};
 use crate::service::progress::{Progress, SyncFigure, table, uploads_table};
@@ -95,6 +97,11 @@ impl Listening {
         Ok(Self { runtime, stops })
     }
 
+    /// Waits for something.
+    pub(super) fn block_on<T>(&self, what: impl Future<Output = T>) -> T {
+        self.runtime.block_on(what)
+    }
+
     /// Inside, tasks can be started; they run while something is waited for.
     pub(super) fn enter(&self) -> tokio::runtime::EnterGuard<'_> {
         self.runtime.enter()
@@ -107,6 +114,7 @@ pub(super) fn run(
     room: Room,
     config_file: Option<PathBuf>,
     mut listening: Listening,
+    desk: Desk,
     actors: Option<Actors>,
 ) -> Result<(), Failure> {
     let clock = SessionClock::start();
@@ -142,22 +150,27 @@ pub(super) fn run(
         live: targets::live_rules(&config),
         avatars: config.avatars.rules(),
     };
+    let mut entry = desk.board.session(order.session.clone(), order.look.layout.clone());
     let mut launcher = OwnProgram { arguments: own_arguments(config_file.as_deref(), "worker") };
     let mut progress = Progress::new(std::io::stderr(), screen());
     let clock = Arc::new(move || clock.now());
     let Listening { runtime, stops } = &mut listening;
-    let outcome = runtime.block_on(supervisor::run(order, &mut launcher, stops, &mut progress, clock, Patience::default()));
+    let outcome =
+        runtime.block_on(supervisor::run(order, &mut launcher, stops, &mut progress, &mut entry, clock, Patience::default()));
     progress.end();
     let inspection = if actors.is_some() { Inspect::Sync } else { Inspect::Nothing };
     drop(actors);
     let Some(folder) = folder else { return streamed(&outcome) };
     let conclusion = conclude(&folder, &outcome, config_file.as_deref(), inspection, &mut listening);
+    if let Err(failure) = &conclusion {
+        entry.failed(&failure.fault());
+    }
     // The order, which had the other one, is gone.
     let Some(uploads) = uploads.and_then(Arc::into_inner) else { return conclusion };
     if outcome.at_once || !folder.exists() {
         return conclusion;
     }
-    let sent = uploaded(uploads, &folder, &mut listening, &mut progress, &config);
+    let sent = uploaded(uploads, &folder, &mut listening, &mut progress, Some(&entry), &config);
     match (conclusion, sent) {
         (Err(first), Err(last)) => {
             complain(Some(first));
@@ -179,6 +192,7 @@ pub(super) fn uploaded(
     folder: &Path,
     listening: &mut Listening,
     progress: &mut Progress<std::io::Stderr>,
+    entry: Option<&SessionEntry>,
     config: &Config,
 ) -> Result<(), Failure> {
     uploads.finalised();
@@ -188,6 +202,9 @@ pub(super) fn uploaded(
         loop {
             let now = status.borrow_and_update().clone();
             progress.uploads(&now);
+            if let Some(entry) = entry {
+                entry.uploads(&now);
+            }
             if now.over {
                 uploads.over().await;
                 return true;
