@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use crate::conference::Delivery;
 use crate::ids::{TakeId, TargetId};
 use crate::layout::{Dress, Layout};
 use crate::scene::CanvasSize;
+use crate::stage::ConsentRule;
 use crate::supervision::Caution;
+use crate::target::Target;
 
 /// What a Session is to do. [`SessionSettings::new`] gives the defaults of everything that need not be said.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,6 +39,57 @@ pub struct SessionSettings {
     pub leave_grace: Duration,
     /// What must be left out after earlier workers died.
     pub caution: Caution,
+    /// Who may be recorded.
+    pub consent: ConsentRule,
+    /// Where people are asked: with nobody able to withdraw, what still comes is kept for so long (3 s).
+    pub signaling_grace: Duration,
+    /// Set when moderators in the room command Targets.
+    pub commanded: Option<Commanded>,
+}
+
+/// How a Session goes on whose Targets are commanded in the room.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Commanded {
+    /// A live destination that was lost may come back for so long; then it has failed, until a moderator wants it again (60 s).
+    pub reconnect_grace: Duration,
+    /// We stay for so long to tell whether what was recorded could be stored (60 s).
+    pub delivery_grace: Duration,
+    /// We stay for so long after telling that something failed, because everything is shown as inactive when we leave (10 s).
+    pub error_shown: Duration,
+    /// What an earlier worker of the Session was at.
+    pub resumed: Vec<Resumed>,
+}
+
+impl Default for Commanded {
+    fn default() -> Self {
+        Self {
+            reconnect_grace: Duration::from_secs(60),
+            delivery_grace: Duration::from_secs(60),
+            error_shown: Duration::from_secs(10),
+            resumed: Vec::new(),
+        }
+    }
+}
+
+/// A Target that an earlier worker of the Session served.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Resumed {
+    /// Which.
+    pub target: TargetId,
+    /// What.
+    pub delivery: Delivery,
+    /// Which of its deliveries.
+    pub run: u32,
+    /// The Take that comes next.
+    pub next: TakeId,
+    /// A moderator has paused it.
+    pub paused: bool,
+}
+
+impl Resumed {
+    pub(super) fn target(&self) -> Target {
+        Target::resumed(self.target.clone(), self.delivery.clone(), self.run, self.next, self.paused)
+    }
 }
 
 impl SessionSettings {
@@ -55,6 +109,9 @@ impl SessionSettings {
             target_grace: Duration::from_secs(60),
             leave_grace: Duration::from_secs(2),
             caution: Caution::None,
+            consent: ConsentRule::NotAsked,
+            signaling_grace: Duration::from_secs(3),
+            commanded: None,
         }
     }
 }

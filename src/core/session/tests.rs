@@ -1,6 +1,8 @@
 //! The Session on virtual time. [`Play`] is the world around it: it drains actions, and obeys wake-ups as the driver does.
 
 mod any_meeting;
+mod commanded;
+mod consent;
 mod ending;
 mod scenes;
 
@@ -191,7 +193,7 @@ fn begin(ms: u64) -> (SessionTime, Action) {
 }
 
 fn end(ms: u64) -> (SessionTime, Action) {
-    (at(ms), Action::EndTake { target: file(), at: at(ms) })
+    (at(ms), Action::EndTake { target: file(), at: at(ms), then: After::Stop })
 }
 
 fn leave(ms: u64) -> (SessionTime, Action) {

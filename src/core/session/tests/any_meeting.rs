@@ -82,7 +82,7 @@ fn input(happens: Happens) -> Input {
             let role = [Role::Attendee, Role::Presenter, Role::Moderator, Role::Interpreter][usize::from(role)];
             let hand =
                 [Hand::Down, Hand::Raised { unix_ms: None }, Hand::Raised { unix_ms: Some(u64::from(n)) }][usize::from(hand)];
-            ConferenceEvent::Facts { participant: who(n), facts: Facts { role, hand, avatar: None } }
+            ConferenceEvent::Facts { participant: who(n), facts: Facts { role, hand, ..Facts::default() } }
         }
         Happens::Layout(n) => {
             let name = Layout::built_in_names().nth(usize::from(n)).unwrap();
@@ -125,7 +125,7 @@ fn assert_paired(play: &Play) {
     for target in ["t0", "t1"].map(TargetId::new) {
         let deeds = play.log.iter().filter_map(|(_, action)| match action {
             Action::BeginTake { target: of, at, .. } if *of == target => Some(("begin", *at)),
-            Action::EndTake { target: of, at } if *of == target => Some(("end", *at)),
+            Action::EndTake { target: of, at, .. } if *of == target => Some(("end", *at)),
             _ => None,
         });
         let deeds: Vec<_> = deeds.collect();
