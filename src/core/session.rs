@@ -21,7 +21,7 @@ use crate::conference::{ConferenceCommand, ConferenceEvent, Subscription};
 use crate::fault::Fault;
 use crate::ids::{TakeId, TargetId};
 use crate::layout::{Layout, Seating};
-use crate::scene::{Rgb, Scene};
+use crate::scene::{Rgb, Scene, Scenes};
 use crate::secret::Pii;
 use crate::stage::{Loudness, People};
 use crate::target::{Target, TargetReport, TargetState};
@@ -29,7 +29,7 @@ use crate::time::SessionTime;
 
 pub use crate::supervision::Caution;
 pub use outcome::{Outcome, WhyOver};
-pub use settings::SessionSettings;
+pub use settings::{Framing, SessionSettings};
 
 /// What the Session is told.
 #[derive(Clone, PartialEq, Debug)]
@@ -45,7 +45,7 @@ pub enum Input {
         /// What it says.
         report: TargetReport,
     },
-    /// Show people in this layout from now on; nothing else changes.
+    /// Show people in this layout from now on, in all Renditions that have none of their own; nothing else changes.
     Layout(Layout),
     /// No programme can be made any more, and no other worker would do better: end all Takes with what they have, and leave.
     ProgrammeFailed(Fault),
@@ -60,8 +60,8 @@ pub enum Input {
 pub enum Action {
     /// Tell the Conference.
     Tell(ConferenceCommand),
-    /// Show this from its time on.
-    Show(Arc<Scene>),
+    /// Show this from its time on, in each Rendition its own Scene.
+    Show(Scenes),
     /// Begin a Take with the programme instant `at`.
     BeginTake {
         /// Of which Target.
@@ -153,10 +153,11 @@ pub struct Session {
     targets: Vec<Target>,
     /// Since when nobody but us has been in the room.
     alone_since: Option<SessionTime>,
-    seating: Seating,
+    /// One for each Rendition.
+    seating: Vec<Seating>,
     /// What the room calls itself.
     title: Option<Pii>,
-    shown: Arc<Scene>,
+    shown: Scenes,
     /// What people and Conference were when the Scene was last derived.
     derived_from: Option<(u64, Connection)>,
     /// `None` after each entry: a new connection has to be told everything.
@@ -171,7 +172,7 @@ impl Session {
     pub fn new(settings: SessionSettings, now: SessionTime) -> Self {
         let targets: Vec<Target> = settings.targets.iter().cloned().map(Target::new).collect();
         // What the first derivation replaces.
-        let shown = Arc::new(Scene::empty(now, settings.canvas, Rgb(0, 0, 0)));
+        let shown = settings.renditions.iter().map(|framing| Arc::new(Scene::empty(now, framing.canvas, Rgb(0, 0, 0)))).collect();
         let mut session = Self {
             actions: VecDeque::new(),
             phase: Phase::Entering,
@@ -179,7 +180,7 @@ impl Session {
             people: People::default(),
             targets,
             alone_since: None,
-            seating: Seating::default(),
+            seating: vec![Seating::default(); settings.renditions.len()],
             title: None,
             shown,
             derived_from: None,
@@ -208,7 +209,8 @@ impl Session {
             Input::Target { id, report } => self.target_reports(&id, report, now),
             Input::Layout(layout) => {
                 self.settings.layout = layout;
-                self.seating = Seating::default();
+                let framed = self.seating.iter_mut().zip(&self.settings.renditions);
+                framed.filter(|(_, framing)| framing.layout.is_none()).for_each(|(seating, _)| *seating = Seating::default());
                 self.derived_from = None;
             }
             Input::ProgrammeFailed(fault) => {
@@ -241,7 +243,7 @@ impl Session {
             Phase::Over => return None,
             Phase::Entering | Phase::Live => [
                 self.people.next_change(self.now).map(|at| (at, Wake::Speaker)),
-                self.seating.wake().map(|at| (at, Wake::Place)),
+                self.place_due_at().map(|at| (at, Wake::Place)),
                 self.room_empty_at().map(|at| (at, Wake::RoomEmpty)),
                 self.conference_grace_at().map(|at| (at, Wake::ConferenceGrace)),
                 self.duration_at().map(|at| (at, Wake::Duration)),
@@ -269,8 +271,8 @@ impl Session {
         self.people.count()
     }
 
-    /// The newest Scene.
-    pub fn scene(&self) -> &Arc<Scene> {
+    /// The newest Scene of each Rendition.
+    pub fn scenes(&self) -> &Scenes {
         &self.shown
     }
 
@@ -281,9 +283,11 @@ impl Session {
 
     /// Entries in all collections: bounded by who is in the room and how many Targets there are, not by how long the Session runs.
     pub fn footprint(&self) -> usize {
-        let scene = self.shown.tiles.len() + self.shown.ornaments.len() + self.shown.audible.len();
+        let scene = |scene: &Arc<Scene>| scene.tiles.len() + scene.ornaments.len() + scene.audible.len();
+        let scenes: usize = self.shown.iter().map(scene).sum();
+        let seating: usize = self.seating.iter().map(Seating::footprint).sum();
         let subscribed = self.subscribed.as_ref().map_or(0, Vec::len);
-        self.people.footprint() + self.seating.footprint() + self.targets.len() + scene + subscribed + self.actions.len()
+        self.people.footprint() + seating + self.targets.len() + scenes + subscribed + self.actions.len()
     }
 
     fn conference(&mut self, event: ConferenceEvent, now: SessionTime) {
@@ -428,6 +432,10 @@ impl Session {
             self.actions.push_back(Action::Over(outcome));
             self.phase = Phase::Over;
         }
+    }
+
+    fn place_due_at(&self) -> Option<SessionTime> {
+        self.seating.iter().filter_map(Seating::wake).min()
     }
 
     fn room_empty_at(&self) -> Option<SessionTime> {
