@@ -22,7 +22,7 @@ use crate::conference::{ConferenceCommand, ConferenceEvent, Delivery, Subscripti
 use crate::fault::Fault;
 use crate::ids::{TakeId, TargetId};
 use crate::layout::{Layout, Seating};
-use crate::scene::{Rgb, Scene};
+use crate::scene::{Rgb, Scene, Scenes};
 use crate::secret::Pii;
 use crate::stage::{ConsentRule, Loudness, People};
 use crate::standing::Reporter;
@@ -31,7 +31,7 @@ use crate::time::SessionTime;
 
 pub use crate::supervision::Caution;
 pub use outcome::{Outcome, WhyOver};
-pub use settings::{Commanded, Resumed, SessionSettings};
+pub use settings::{Commanded, Framing, Resumed, SessionSettings};
 
 /// What the Session is told.
 #[derive(Clone, PartialEq, Debug)]
@@ -58,7 +58,7 @@ pub enum Input {
     },
     /// The Conference has asked for us once more, although we are here: a moderator wants something that we may not have been told.
     OrderedAgain,
-    /// Show people in this layout from now on; nothing else changes.
+    /// Show people in this layout from now on, in all Renditions that have none of their own; nothing else changes.
     Layout(Layout),
     /// No programme can be made any more, and no other worker would do better: end all Takes with what they have, and leave.
     ProgrammeFailed(Fault),
@@ -73,8 +73,8 @@ pub enum Input {
 pub enum Action {
     /// Tell the Conference.
     Tell(ConferenceCommand),
-    /// Show this from its time on.
-    Show(Arc<Scene>),
+    /// Show this from its time on, in each Rendition its own Scene.
+    Show(Scenes),
     /// A moderator wants this Target: make it ready. Its first Take follows.
     Open {
         /// Which.
@@ -199,10 +199,11 @@ pub struct Session {
     targets: Vec<Target>,
     /// Since when nobody but us has been in the room.
     alone_since: Option<SessionTime>,
-    seating: Seating,
+    /// One for each Rendition.
+    seating: Vec<Seating>,
     /// What the room calls itself.
     title: Option<Pii>,
-    shown: Arc<Scene>,
+    shown: Scenes,
     /// What people and Conference were when the Scene was last derived.
     derived_from: Option<(u64, Connection)>,
     /// `None` after each entry: a new connection has to be told everything.
@@ -228,7 +229,7 @@ impl Session {
         let targets: Vec<Target> = ordered.chain(resumed).collect();
         let people = People::new(settings.consent);
         // What the first derivation replaces.
-        let shown = Arc::new(Scene::empty(now, settings.canvas, Rgb(0, 0, 0)));
+        let shown = settings.renditions.iter().map(|framing| Arc::new(Scene::empty(now, framing.canvas, Rgb(0, 0, 0)))).collect();
         let mut session = Self {
             actions: VecDeque::new(),
             phase: Phase::Entering,
@@ -236,7 +237,7 @@ impl Session {
             people,
             targets,
             alone_since: None,
-            seating: Seating::default(),
+            seating: vec![Seating::default(); settings.renditions.len()],
             title: None,
             shown,
             derived_from: None,
@@ -271,7 +272,8 @@ impl Session {
             Input::OrderedAgain => self.ordered_again(now),
             Input::Layout(layout) => {
                 self.settings.layout = layout;
-                self.seating = Seating::default();
+                let framed = self.seating.iter_mut().zip(&self.settings.renditions);
+                framed.filter(|(_, framing)| framing.layout.is_none()).for_each(|(seating, _)| *seating = Seating::default());
                 self.derived_from = None;
             }
             Input::ProgrammeFailed(fault) => {
@@ -305,7 +307,7 @@ impl Session {
             Phase::Over => return None,
             Phase::Entering | Phase::Live => [
                 self.people.next_change(self.now).map(|at| (at, Wake::Speaker)),
-                self.seating.wake().map(|at| (at, Wake::Place)),
+                self.place_due_at().map(|at| (at, Wake::Place)),
                 self.room_empty_at().map(|at| (at, Wake::RoomEmpty)),
                 self.conference_grace_at().map(|at| (at, Wake::ConferenceGrace)),
                 self.duration_at().map(|at| (at, Wake::Duration)),
@@ -333,8 +335,8 @@ impl Session {
         self.people.count()
     }
 
-    /// The newest Scene.
-    pub fn scene(&self) -> &Arc<Scene> {
+    /// The newest Scene of each Rendition.
+    pub fn scenes(&self) -> &Scenes {
         &self.shown
     }
 
@@ -345,10 +347,12 @@ impl Session {
 
     /// Entries in all collections: bounded by who is in the room and how many Targets there are, not by how long the Session runs.
     pub fn footprint(&self) -> usize {
-        let scene = self.shown.tiles.len() + self.shown.ornaments.len() + self.shown.audible.len();
+        let scene = |scene: &Arc<Scene>| scene.tiles.len() + scene.ornaments.len() + scene.audible.len();
+        let scenes: usize = self.shown.iter().map(scene).sum();
+        let seating: usize = self.seating.iter().map(Seating::footprint).sum();
         let subscribed = self.subscribed.as_ref().map_or(0, Vec::len);
         let told = self.targets.len() + self.reporters.len();
-        self.people.footprint() + self.seating.footprint() + told + scene + subscribed + self.actions.len()
+        self.people.footprint() + seating + told + scenes + subscribed + self.actions.len()
     }
 
     fn conference(&mut self, event: ConferenceEvent, now: SessionTime) {
@@ -540,6 +544,10 @@ impl Session {
             self.actions.push_back(Action::Over(outcome));
             self.phase = Phase::Over;
         }
+    }
+
+    fn place_due_at(&self) -> Option<SessionTime> {
+        self.seating.iter().filter_map(Seating::wake).min()
     }
 
     fn room_empty_at(&self) -> Option<SessionTime> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::ids::{ParticipantId, TrackId};
-use recorder_core::scene::{CanvasSize, Scene};
+use recorder_core::scene::{CanvasSize, Scenes};
 use recorder_core::time::SessionTime;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -40,13 +40,10 @@ pub struct RenditionSettings {
     pub video_kbps: u32,
 }
 
-/// One Scene for each Rendition, in the order of [`ProgrammeSettings::renditions`]; all of the same time.
-pub type Scenes = Arc<[Arc<Scene>]>;
-
 /// Renditions, rate, quality and loudness of the sound, and delay of a Programme.
 #[derive(Clone, Debug)]
 pub struct ProgrammeSettings {
-    /// The encodings of the pictures: at least one.
+    /// The encodings of the pictures, in the order of [`Scenes`]: at least one.
     pub renditions: Arc<[RenditionSettings]>,
     /// Pictures a second, in all of them.
     pub fps: u32,

@@ -11,10 +11,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use recorder_core::ids::TrackId;
+use recorder_core::scene::Scenes;
 use recorder_core::time::SessionTime;
 
 use super::grid::Grid;
-use super::maker::{ProgrammeError, ProgrammeEvent, Scenes};
+use super::maker::{ProgrammeError, ProgrammeEvent};
 use super::rendition::{RenditionPictures, Tick};
 use super::thread::{Beginning, Half, Hanging, IDLE, Post, Where};
 use crate::decode::Feeds;

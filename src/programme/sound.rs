@@ -6,11 +6,12 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use recorder_core::scene::Scenes;
 use recorder_core::time::SessionTime;
 
 use super::assemble::{AAC_FRAME_SAMPLES, CHANNELS};
 use super::grid::Grid;
-use super::maker::{ProgrammeEvent, Scenes};
+use super::maker::ProgrammeEvent;
 use super::thread::{Beginning, Half, Hanging, Post, Where};
 use crate::graph::{GraphError, SoundEncoder};
 use crate::media::MediaFrame;

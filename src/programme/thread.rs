@@ -8,13 +8,14 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
 use recorder_core::ids::ParticipantId;
+use recorder_core::scene::Scenes;
 use recorder_core::time::SessionTime;
 use tokio::sync::mpsc;
 
 use super::assemble::Assembler;
 use super::grid::Grid;
 use super::intake::receive_until;
-use super::maker::{Counts, ProgrammeEvent, ProgrammeSettings, Scenes, encoder_fault, report_failure};
+use super::maker::{Counts, ProgrammeEvent, ProgrammeSettings, encoder_fault, report_failure};
 use crate::clock::SessionClock;
 use crate::graph::GraphError;
 use crate::media::MediaFrame;

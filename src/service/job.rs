@@ -228,7 +228,7 @@ pub struct Status {
     pub at: SessionTime,
     /// People in the room, without us.
     pub people: u32,
-    /// Tiles in the Scene.
+    /// Tiles in the Scene; of several Renditions, in the one that shows most.
     pub tiles: u32,
     /// Programme pictures made since the start.
     pub pictures: u64,

@@ -272,9 +272,9 @@ impl Worker {
         while let Some(action) = self.session.poll_action() {
             match action {
                 Action::Tell(command) => self.queue(command),
-                Action::Show(scene) => {
-                    self.avatars.show(&scene);
-                    self.programme.show(&Arc::from([scene]));
+                Action::Show(scenes) => {
+                    self.avatars.show(&scenes);
+                    self.programme.show(&scenes);
                     self.hang_avatars();
                 }
                 Action::BeginTake { target, take, at } => {
@@ -393,7 +393,7 @@ impl Worker {
         let status = Status {
             at: self.clock.now(),
             people: self.session.people() as u32,
-            tiles: self.session.scene().tiles.len() as u32,
+            tiles: self.session.scenes().iter().map(|scene| scene.tiles.len()).max().unwrap_or(0) as u32,
             pictures,
             repeated: counts.repeated.load(Ordering::Relaxed),
             fps: self.fps.per_second(pictures, Instant::now()),

@@ -10,15 +10,24 @@ use crate::stage::ConsentRule;
 use crate::supervision::Caution;
 use crate::target::Target;
 
+/// How one Rendition shows the people.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Framing {
+    /// Its size.
+    pub canvas: CanvasSize,
+    /// Who stands where in it, when that is not as in the others.
+    pub layout: Option<Layout>,
+}
+
 /// What a Session is to do. [`SessionSettings::new`] gives the defaults of everything that need not be said.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SessionSettings {
-    /// Who stands where.
+    /// Who stands where, in the Renditions that have no layout of their own.
     pub layout: Layout,
     /// How the programme looks beside that.
     pub dress: Dress,
-    /// Size of the programme.
-    pub canvas: CanvasSize,
+    /// The Renditions: each has a Scene of its own, in this order.
+    pub renditions: Vec<Framing>,
     /// What is to be delivered. With none the Session only watches, until something else ends it.
     pub targets: Vec<TargetId>,
     /// The Take to begin with: above 1 for a worker that goes on after another one.
@@ -93,12 +102,12 @@ impl Resumed {
 }
 
 impl SessionSettings {
-    /// The defaults for these necessities.
+    /// The defaults for these necessities, with one Rendition.
     pub fn new(layout: Layout, canvas: CanvasSize, targets: Vec<TargetId>) -> Self {
         Self {
             layout,
             dress: Dress::default(),
-            canvas,
+            renditions: vec![Framing { canvas, layout: None }],
             targets,
             first_take: TakeId(1),
             duration: None,

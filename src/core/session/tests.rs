@@ -162,9 +162,15 @@ impl Play {
         Some(subscription.layer.map(|layer| (layer.width_px, layer.height_px)))
     }
 
+    /// The newest Scene of the first Rendition.
     fn shown(&self) -> Arc<Scene> {
+        self.shown_in(0)
+    }
+
+    /// The newest Scene of a Rendition, counted from zero.
+    fn shown_in(&self, rendition: usize) -> Arc<Scene> {
         let scene = |(_, action): &(_, Action)| match action {
-            Action::Show(scene) => Some(scene.clone()),
+            Action::Show(scenes) => Some(scenes[rendition].clone()),
             _ => None,
         };
         self.log.iter().rev().find_map(scene).unwrap()
