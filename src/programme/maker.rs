@@ -171,7 +171,8 @@ impl Programme {
         let _ = self.pictures.send(ThreadOrder::Hang(Where::Everywhere, Hanging::Avatar(participant.clone(), still)));
     }
 
-    /// Begins with a picture and a sample at exactly `at`, once; a second call changes nothing.
+    /// Begins with a picture and a sample at exactly `at`. Once it has begun: the first picture at or after `at` is a keyframe, with which another Take
+    /// can begin. It must not be mixed yet.
     pub fn begin(&self, at: SessionTime) {
         let mut began = false;
         let beginnings = self.beginnings.get_or_init(|| {
@@ -182,6 +183,8 @@ impl Programme {
         });
         if began {
             self.order(|| ThreadOrder::Begin(beginnings.clone()));
+        } else {
+            self.order(|| ThreadOrder::Keyframe(at));
         }
     }
 

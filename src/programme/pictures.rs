@@ -158,6 +158,10 @@ impl Half for PictureThread {
         }
     }
 
+    fn keyframe(&mut self, at: SessionTime) {
+        self.renditions.iter_mut().for_each(|rendition| rendition.keyframe(at));
+    }
+
     fn hang(&mut self, place: Where, hanging: Hanging) {
         match place {
             Where::Everywhere => self.renditions.iter_mut().for_each(|rendition| rendition.hang(hanging.clone())),

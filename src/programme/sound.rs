@@ -74,6 +74,8 @@ impl Half for SoundThread {
         }
     }
 
+    fn keyframe(&mut self, _: SessionTime) {}
+
     fn hang(&mut self, _: Where, _: Hanging) {}
 
     fn due(&self) -> Option<SessionTime> {
