@@ -10,7 +10,7 @@ use std::time::Duration;
 use recorder_core::scene::Scenes;
 use recorder_core::time::SessionTime;
 
-use super::assemble::{AAC_FRAME_SAMPLES, CHANNELS};
+use super::assemble::{AAC_FRAME_SAMPLES, Assembler, CHANNELS};
 use super::grid::Grid;
 use super::maker::ProgrammeEvent;
 use super::thread::{Beginning, Half, Hanging, Post, Where};

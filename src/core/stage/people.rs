@@ -62,7 +62,8 @@ impl Person {
 }
 
 /// Who may be recorded.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ConsentRule {
     /// Everybody: the Conference does not ask, and whoever ordered the Session answers for it.
     #[default]

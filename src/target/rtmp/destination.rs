@@ -102,6 +102,15 @@ impl Destination {
     /// # Errors
     /// See [`DestinationError`].
     pub fn at(location: &Secret) -> Result<Self, DestinationError> {
+        let (address, key) = Self::split(location)?;
+        Self::new(&address, key)
+    }
+
+    /// The two halves of such an address; neither is checked.
+    ///
+    /// # Errors
+    /// There are not two.
+    pub fn split(location: &Secret) -> Result<(String, Secret), DestinationError> {
         let text = location.expose().trim();
         // A key may hold slashes behind its question mark, and an address none of these signs before its last slash.
         let path_end = text.find(['?', '#']).unwrap_or(text.len());
@@ -111,7 +120,7 @@ impl Destination {
             // The last slash was one of the scheme's: there is a server, and nothing behind it.
             return Err(if text.contains("://") { DestinationError::NoApplication } else { DestinationError::Syntax });
         }
-        Self::new(address, Secret::new(key))
+        Ok((address.to_owned(), Secret::new(key)))
     }
 
     /// How it is carried.
