@@ -164,9 +164,8 @@ pub enum ConferenceJob {
         ca_file: Option<PathBuf>,
         /// What others would see if the recorder were not hidden.
         display_name: String,
-        /// The ticket for the first join, younger than 30 s.
-        #[serde(with = "optional_secret")]
-        ticket: Option<Secret>,
+        /// An earlier worker of the Session has been there.
+        follows: bool,
     },
     /// The simulated meeting: an actor process on this machine sends it.
     Rehearsal {

@@ -1,5 +1,6 @@
 //! Supervisor and worker: the processes around the media way.
 
+pub mod commanded;
 mod deliveries;
 pub mod job;
 pub mod link;

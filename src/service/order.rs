@@ -13,6 +13,7 @@ use recorder_core::live::LiveState;
 use recorder_core::secret::Secret;
 use recorder_core::time::SessionTime;
 
+use super::commanded::CommandedOrder;
 use super::job::{LiveJob, LiveRules, Rendition, Status};
 use crate::avatar::AvatarRules;
 use crate::mixer::sound::LevelSettings;
@@ -36,6 +37,15 @@ pub enum Room {
         token: Secret,
         /// Later ones.
         tokens: Box<dyn Tokens>,
+    },
+    /// An OpenTalk room; tickets come from the Session's [`Steward`](super::commanded::Steward).
+    OpenTalk {
+        /// `https://` or `http://` address of the controller.
+        controller: String,
+        /// Certificates (PEM) that are trusted beside the system's.
+        ca_file: Option<PathBuf>,
+        /// What others would see if the recorder were not hidden.
+        display_name: String,
     },
     /// The simulated meeting.
     Rehearsal {
@@ -76,6 +86,8 @@ pub struct SessionOrder {
     pub live: LiveRules,
     /// How pictures of people are fetched.
     pub avatars: AvatarRules,
+    /// Set when moderators in the room command the Targets: then none is ordered here.
+    pub commanded: Option<CommandedOrder>,
 }
 
 /// A recording that is wanted.

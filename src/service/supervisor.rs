@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::Instrument as _;
 
+use super::commanded::{Commanded, Woken};
 use super::job::{ConferenceJob, FromWorker, Job, Status, TargetJob, ToWorker};
 use super::link::{LinkError, SupervisorLink};
 use super::order::RecordingStand;
@@ -26,7 +27,7 @@ use super::usage::{PeakMemory, own_cpu};
 
 /// Runs the Session to its end. `stops` carries wishes to stop: the first ends it cleanly, the second at once.
 pub async fn run(
-    order: SessionOrder,
+    mut order: SessionOrder,
     launcher: &mut dyn Launcher,
     stops: &mut mpsc::Receiver<()>,
     view: &mut dyn View,
@@ -38,8 +39,10 @@ pub async fn run(
     let mut outcome = Outcome::default();
     outcome.last.lives = order.lives.iter().map(|job| LiveStand::new(job.id.clone())).collect();
     let recordings = order.recordings.iter().map(|recording| RecordingStand::new(recording.id.clone())).collect();
+    let commanded = order.commanded.take().map(|commanded| span.in_scope(|| Commanded::new(commanded, order.session.clone())));
     let session = Session {
         order,
+        commanded,
         clock,
         patience,
         view,
@@ -61,6 +64,7 @@ pub async fn run(
 
 struct Session<'a> {
     order: SessionOrder,
+    commanded: Option<Commanded>,
     clock: Clock,
     patience: Patience,
     view: &'a mut dyn View,
@@ -102,6 +106,7 @@ enum Event {
     Said(Result<Option<FromWorker>, LinkError>),
     Exited(Exit),
     StopWanted,
+    Commanded(Woken),
     Tick,
 }
 
@@ -143,6 +148,7 @@ impl Session<'_> {
                     Some(()) => Event::StopWanted,
                     None => { stops_open = false; continue }
                 },
+                woken = woken(&mut self.commanded) => Event::Commanded(woken),
                 _ = tick.tick() => Event::Tick,
             };
             match event {
@@ -169,6 +175,15 @@ impl Session<'_> {
                 Event::StopWanted => {
                     self.wishes += 1;
                     self.stop("stop wanted");
+                }
+                Event::Commanded(woken) => {
+                    let message = match (woken, &mut self.commanded) {
+                        (Woken::Done(done), Some(commanded)) => commanded.take(done),
+                        _ => Some(ToWorker::OrderedAgain),
+                    };
+                    if let (Some(message), Some(worker)) = (message, &worker) {
+                        tell(worker, message);
+                    }
                 }
                 Event::Tick => self.tick(&mut worker),
             }
@@ -228,6 +243,12 @@ impl Session<'_> {
             Room::LiveKit { url, token, .. } => {
                 ConferenceJob::LiveKit { url: url.clone(), token: token.clone(), refreshed: self.refreshed.clone() }
             }
+            Room::OpenTalk { controller, ca_file, display_name } => ConferenceJob::OpenTalk {
+                controller: controller.clone(),
+                ca_file: ca_file.clone(),
+                display_name: display_name.clone(),
+                follows: attempt > 1,
+            },
             Room::Rehearsal { socket } => ConferenceJob::Rehearsal { socket: socket.clone() },
         };
         let delivered = match (self.order.recordings.is_empty(), self.streaming_since) {
@@ -252,6 +273,9 @@ impl Session<'_> {
             max_duration: self.order.max_duration,
             first_take: TakeId(self.takes + 1),
             caution: caution.clone(),
+            consent: self.commanded.as_ref().map(Commanded::consent).unwrap_or_default(),
+            signaling_grace: self.commanded.as_ref().map(Commanded::signaling_grace).unwrap_or_default(),
+            commanded: self.commanded.as_ref().map(Commanded::job),
         };
         let process = launcher.launch()?;
         let link = SupervisorLink::open(process.socket.try_clone()?)?;
@@ -281,7 +305,6 @@ impl Session<'_> {
 
     fn live_stands(&mut self, target: &TargetId, state: LiveState) {
         self.streaming_since.get_or_insert_with(|| (self.clock)());
-        let Some(stand) = self.outcome.last.lives.iter_mut().find(|stand| stand.id == *target) else { return };
         match &state {
             LiveState::Retrying { attempt, reason, .. } | LiveState::Refused { attempt, reason, .. } => {
                 tracing::warn!(target.id = %target, attempt, reason = reason.sentence(), "not on air");
@@ -292,7 +315,21 @@ impl Session<'_> {
             LiveState::Ended => tracing::info!(target.id = %target, "no longer on air"),
         }
         self.view.live(target, &state);
-        stand.state = Some(state);
+        let lives = &mut self.outcome.last.lives;
+        match lives.iter_mut().find(|stand| stand.id == *target) {
+            Some(stand) => stand.state = Some(state),
+            // One that a moderator wants.
+            None => lives.push(LiveStand { state: Some(state), ..LiveStand::new(target.clone()) }),
+        }
+    }
+
+    /// How a recording stands; one that a moderator wants is heard of when it begins.
+    fn recording_stand(&mut self, target: &TargetId) -> &mut RecordingStand {
+        let index = self.recordings.iter().position(|stand| stand.id == *target).unwrap_or_else(|| {
+            self.recordings.push(RecordingStand::new(target.clone()));
+            self.recordings.len() - 1
+        });
+        &mut self.recordings[index]
     }
 
     fn said(&mut self, worker: &mut Worker, said: Result<Option<FromWorker>, LinkError>) {
@@ -311,26 +348,29 @@ impl Session<'_> {
             }
         };
         worker.heard = Instant::now();
+        let message = match &mut self.commanded {
+            Some(commanded) => match commanded.hear(message) {
+                Ok(answer) => return answer.into_iter().for_each(|answer| tell(worker, answer)),
+                Err(other) => other,
+            },
+            None => message,
+        };
         match message {
             FromWorker::Joined { at } => tracing::info!(%at, "joined"),
             FromWorker::TakeBegan { target, take, at } => {
                 tracing::info!(target.id = %target, take = take.0, %at, "recording");
-                if let Some(stand) = self.recordings.iter_mut().find(|stand| stand.id == target) {
-                    stand.began(at);
-                }
+                self.recording_stand(&target).began(at);
                 self.takes = self.takes.max(take.0);
                 self.outcome.last.recording = true;
             }
             FromWorker::Written { target, until, bytes, file } => {
                 tracing::debug!(target.id = %target, %until, bytes, "written");
-                for (order, stand) in
-                    self.order.recordings.iter().zip(&mut self.recordings).filter(|(order, _)| order.id == target)
-                {
-                    if let Some(uploads) = &order.uploads {
-                        uploads.written(file.as_ref(), bytes);
-                    }
-                    stand.written(until, bytes);
+                let ordered = self.order.recordings.iter().find(|order| order.id == target).and_then(|order| order.uploads.as_ref());
+                let commanded = self.commanded.as_ref().and_then(|commanded| commanded.uploads(&target));
+                if let Some(uploads) = ordered.or(commanded) {
+                    uploads.written(file.as_ref(), bytes);
                 }
+                self.recording_stand(&target).written(until, bytes);
                 self.outcome.last.bytes = self.recordings.iter().map(|stand| stand.bytes).sum();
             }
             FromWorker::Status(status) => self.outcome.last.status = added(&self.pictures_before, status),
@@ -346,6 +386,12 @@ impl Session<'_> {
             }
             FromWorker::TokenRefreshed { token } => self.refreshed = Some(token),
             FromWorker::Decoding { tracks } => self.supervision.handle(Input::WorkerDecodes(tracks), (self.clock)()),
+            // Only of Targets that are commanded.
+            FromWorker::NeedTicket
+            | FromWorker::Opens { .. }
+            | FromWorker::Begins { .. }
+            | FromWorker::Ends { .. }
+            | FromWorker::Closed { .. } => tracing::warn!("the worker speaks of Targets that nobody commands"),
             FromWorker::Fault(fault) => self.view.tell(&fault),
             FromWorker::Ended { reason, fault } => {
                 worker.last_word = Some((reason, fault));
@@ -411,6 +457,7 @@ impl Session<'_> {
                 Input::WorkerEnded { fault }
             }
             (None, exit) => {
+                self.commanded.iter_mut().for_each(Commanded::worker_died);
                 self.outcome.last.lives.iter_mut().for_each(LiveStand::unserved);
                 let how = if worker.stuck { Death::Stuck } else { exit.map_or(Death::Exit(-1), |exit| exit.how) };
                 tracing::warn!(pid = worker.process.pid, ?how, "worker died");
@@ -426,11 +473,20 @@ impl Session<'_> {
     }
 
     fn finish(mut self, fault: Option<Fault>) -> Outcome {
+        self.commanded.take().into_iter().for_each(Commanded::over);
         self.outcome.fault = fault;
         self.outcome.peak_memory_bytes = self.memory.bytes();
         self.outcome.recorded = self.recorded();
         self.outcome.last.elapsed = (self.clock)().since(SessionTime::ZERO);
         self.outcome
+    }
+}
+
+/// What happens to the Targets that moderators command; never, where none are.
+async fn woken(commanded: &mut Option<Commanded>) -> Woken {
+    match commanded {
+        Some(commanded) => commanded.woken().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -475,15 +475,13 @@ fn enter(
 ) -> Result<ConferenceHandle, WorkerError> {
     let capture = Box::new(ClockModel::new());
     Ok(match &job.conference {
-        ConferenceJob::OpenTalk { controller, ca_file, display_name, ticket } => {
+        ConferenceJob::OpenTalk { controller, ca_file, display_name, follows } => {
             let controller = Controller::at(controller, Trust::load(ca_file.as_deref())?)?;
             let mut settings = OpenTalkSettings::new(controller, display_name, clock, capture);
-            settings.ticket.clone_from(ticket);
             settings.ingest.mixer_delay = job.mixer_delay;
             let resumed = job.commanded.iter().flat_map(|commanded| &commanded.resumed);
             let recording = resumed.filter(|resumed| resumed.what == WantedTarget::Recording).map(|resumed| resumed.target.clone());
-            // Only a worker that follows another one has no ticket yet.
-            settings.former = ticket.is_none().then(|| FormerWorker { recording: recording.last() });
+            settings.former = follows.then(|| FormerWorker { recording: recording.last() });
             opentalk::enter(settings, media, tickets)
         }
         ConferenceJob::LiveKit { url, token, refreshed } => {

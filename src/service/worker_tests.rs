@@ -4,6 +4,7 @@ use std::path::Path;
 
 use recorder_core::ids::{SessionId, TakeId};
 use recorder_core::layout::{Layout, LookText, NamedText};
+use recorder_core::stage::ConsentRule;
 use tokio::io::BufReader;
 use tokio::net::UnixListener;
 
@@ -40,6 +41,9 @@ fn job(socket: &Path, folder: &Path) -> Job {
         max_duration: Duration::from_secs(3600),
         first_take: TakeId(1),
         caution: Caution::None,
+        consent: ConsentRule::NotAsked,
+        signaling_grace: Duration::from_secs(3),
+        commanded: None,
     }
 }
 

@@ -130,6 +130,7 @@ pub(super) fn run(
         lives: wanted.lives.iter().map(Live::job).collect(),
         live: targets::live_rules(&config),
         avatars: config.avatars.rules(),
+        commanded: None,
     };
     let mut launcher = OwnProgram { arguments: own_arguments(config_file.as_deref(), "worker") };
     let mut progress = Progress::new(std::io::stderr(), screen());
