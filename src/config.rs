@@ -18,11 +18,9 @@ pub mod generate;
 mod keycloak;
 mod load;
 mod look;
-<<<<<<< ours
-mod renditions;
-=======
 mod rabbitmq;
->>>>>>> theirs
+mod renditions;
+mod serve;
 mod value;
 
 pub use avatars::Avatars;
@@ -32,11 +30,9 @@ pub use keycloak::Keycloak;
 pub(crate) use load::reason;
 pub use load::{ConfigError, load, parse};
 pub use look::{Language, Layout, Slates, Strip};
-<<<<<<< ours
-pub use renditions::{PROGRAMME, Rendition, RenditionChoice, Renditions, UnknownRendition, is_name};
-=======
 pub use rabbitmq::RabbitMq;
->>>>>>> theirs
+pub use renditions::{PROGRAMME, Rendition, RenditionChoice, Renditions, UnknownRendition, is_name};
+pub use serve::{CallIn, Consent, Serve};
 pub use value::{ConfigSecret, PictureSize, SizeError, Span, SpanError, bad_server_url};
 
 /// Whether a variable holds a secret. No child process inherits it: workers get what they need over their private socket.
@@ -78,6 +74,8 @@ pub struct Config {
     pub avatars: Avatars,
     /// The LiveKit server, for the rooms that are recorded with our own API key.
     pub livekit: LiveKit,
+    /// The service: `roomcast serve`.
+    pub serve: Serve,
     /// The OpenTalk controller whose rooms are recorded.
     pub controller: Controller,
     /// The identity provider (Keycloak) of an OpenTalk controller, for Orders that come from it.
@@ -314,6 +312,12 @@ impl Config {
             .or_else(|| span("session.max_duration", self.session.max_duration, s(1), s(24 * 3600)))
             .or_else(|| self.layout.transition.and_then(|transition| span("layout.transition", transition, s(0), s(2))))
             .or_else(|| self.strip.bad_clock().map(|m| ("strip.clock", m)))
+            .or_else(|| number("serve.slots", self.serve.slots, 1, 64))
+            .or_else(|| self.serve.bad_recordings().map(|m| ("serve.recordings", m)))
+            .or_else(|| span("serve.signaling_grace", self.serve.signaling_grace, s(0), s(30)))
+            .or_else(|| span("serve.reconnect_grace", self.serve.reconnect_grace, s(5), s(3600)))
+            .or_else(|| span("serve.delivery_grace", self.serve.delivery_grace, s(0), s(3600)))
+            .or_else(|| self.serve.bad_name().map(|m| ("serve.display_name", m)))
             .or_else(|| span("spool.keep", self.spool.keep, s(0), s(8760 * 3600)))
             .or_else(|| self.storage.bad_endpoint().map(|m| ("storage.endpoint", m)))
             .or_else(|| self.live.bad_address().map(|m| ("live.allowed_addresses", m)))

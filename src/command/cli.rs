@@ -26,6 +26,7 @@ mod check;
 mod inputs;
 mod look;
 mod recovery;
+mod serve;
 mod session;
 mod targets;
 
@@ -97,6 +98,8 @@ enum Role {
     Record(RecordArgs),
     /// Record a simulated meeting, and measure the result
     Rehearse(RehearseArgs),
+    /// Record and stream the rooms of an OpenTalk installation, as its moderators want
+    Serve,
     /// Make ordinary MP4 files of what killed recordings left, and go on with their uploads
     Recover {
         /// A spool folder, or a folder that holds some
@@ -242,6 +245,7 @@ fn run(cli: Cli, roles: Roles) -> Result<(), Failure> {
         (Role::Worker { .. }, None) => Err(Failure::operator("a worker is started by the supervisor")),
         (Role::Record(args), _) => record(args, config, roles, cli.config),
         (Role::Rehearse(args), _) => rehearse(args, config, cli.config),
+        (Role::Serve, _) => serve::serve(&config, cli.config),
         (Role::Recover { folder }, _) => recovery::recover(&folder, &config),
         (Role::Check(args), _) => check::check(&args, &config, roles.check),
         (Role::Spool { folder, json }, _) => recovery::list(folder.as_deref(), &config, json),

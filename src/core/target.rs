@@ -125,6 +125,12 @@ impl Target {
         Self { delivery: Some(delivery), run: 0, ..Self::new(id, TakeId(1)) }
     }
 
+    /// One that a moderator wants and nobody will serve.
+    pub(crate) fn refused(id: TargetId, delivery: Delivery, fault: Fault, now: SessionTime) -> Self {
+        let state = TargetState::Failed { fault, since: now, closed: true };
+        Self { state, ..Self::wished(id, delivery) }
+    }
+
     /// One that an earlier worker served: the next Take of this run follows.
     pub(crate) fn resumed(id: TargetId, delivery: Delivery, run: u32, next: TakeId, paused: bool) -> Self {
         let state = if paused { TargetState::Paused } else { TargetState::Idle };

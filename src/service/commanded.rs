@@ -32,6 +32,8 @@ pub struct CommandedOrder {
     pub reconnect_grace: Duration,
     /// How long to stay in the room for the news that a recording is stored.
     pub delivery_grace: Duration,
+    /// Nothing is delivered: moderators are told why.
+    pub refusal: Option<Fault>,
     /// Who gives tickets, permits Targets, and stores what was recorded.
     pub steward: Box<dyn Steward>,
     /// The Conference has asked for the Session once more.
@@ -151,6 +153,7 @@ impl Commanded {
         CommandedJob {
             reconnect_grace: self.order.reconnect_grace,
             delivery_grace: self.order.delivery_grace,
+            refusal: self.order.refusal.clone(),
             resumed: resumed.collect(),
         }
     }

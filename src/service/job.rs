@@ -69,6 +69,8 @@ pub struct CommandedJob {
     pub reconnect_grace: Duration,
     /// How long to stay for the news that a recording is stored.
     pub delivery_grace: Duration,
+    /// Nothing is delivered: moderators are told why.
+    pub refusal: Option<Fault>,
     /// What an earlier worker of the Session was at.
     pub resumed: Vec<ResumedTarget>,
 }

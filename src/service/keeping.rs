@@ -18,7 +18,7 @@ use crate::storage::disk::SystemDisk;
 use crate::storage::inventory::sweep;
 use crate::storage::outbox::{self, UploadTarget};
 use crate::storage::recording_uploads::{Stores, Uploads};
-use crate::storage::spool::{FOLDER_ENDING, Spool};
+use crate::storage::spool::{FOLDER_ENDING, Spool, remove_unrecorded};
 use crate::storage::{RecordingUploads, StorageError, finalise};
 
 /// Makes the storages of these objects.
@@ -109,8 +109,7 @@ impl Keeping {
             Ok(Err(StorageError::Nothing { .. })) => {
                 // Stopped before the first picture: there is nothing to store, and nothing was promised.
                 drop(uploads);
-                outbox::remove_empty(&folder, &|| true);
-                drop(tokio::task::spawn_blocking(move || remove_unwritten(&folder)).await);
+                drop(tokio::task::spawn_blocking(move || remove_unrecorded(&folder)).await);
                 drop(news.send(None));
                 return;
             }
@@ -197,13 +196,6 @@ fn waiting(folder: &Path) -> Vec<UploadTarget> {
     let targets =
         open.map(|one| UploadTarget { storage: one.journal.storage, bucket: one.journal.bucket, key: one.journal.upload.key });
     targets.collect()
-}
-
-/// Removes a spool folder in which nothing was recorded.
-fn remove_unwritten(folder: &Path) {
-    if let Err(error) = crate::storage::spool::remove_unwritten(folder) {
-        tracing::warn!(%error, folder = %folder.display(), "an empty spool folder stays");
-    }
 }
 
 fn refused(uploads: &Uploads) -> Option<Fault> {

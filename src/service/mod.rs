@@ -2,6 +2,8 @@
 
 pub mod commanded;
 mod deliveries;
+pub mod host;
+pub mod keeping;
 pub mod job;
 pub mod link;
 pub mod worker;
@@ -12,4 +14,5 @@ pub mod progress;
 mod rate;
 mod renditions;
 pub mod supervisor;
+pub mod steward;
 pub mod usage;

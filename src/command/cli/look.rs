@@ -15,8 +15,9 @@ use crate::service::job::Rendition;
 const MAX_FILE_BYTES: u64 = 64 << 10;
 
 /// Layout, slates and strip of the configuration, parsed once, so that they are known to be valid.
-pub(super) fn look(config: &Config) -> Result<LookText, Failure> {
-    let strip = config.strip.show.then(|| Strip {
+/// `strip`: whether there is one when the configuration does not say.
+pub(super) fn look(config: &Config, strip: bool) -> Result<LookText, Failure> {
+    let strip = config.strip.show.unwrap_or(strip).then(|| Strip {
         title: config.strip.title.as_deref().map(Pii::new),
         clock: Some(config.strip.clock.as_str()).filter(|clock| !clock.is_empty()).map(Into::into),
         logo: config.strip.logo.as_ref().map(|path| path.to_string_lossy().into()),

@@ -31,7 +31,7 @@ use crate::service::supervisor::{self, Outcome, Patience, RecordingOrder, Room, 
 use crate::storage::disk::SystemDisk;
 use crate::storage::inventory::sweep;
 use crate::storage::recording_uploads::Uploads;
-use crate::storage::spool::{NOTES, RESERVE, Spool, part_name};
+use crate::storage::spool::{Spool, remove_unrecorded};
 use crate::storage::{Finalised, RecordingUploads, StorageError, finalise, outbox};
 
 /// What was checked and is about to run.
@@ -56,7 +56,7 @@ pub(super) fn session_name() -> String {
 }
 
 /// How loud everybody is made.
-fn level(sound: &Sound) -> LevelSettings {
+pub(super) fn level(sound: &Sound) -> LevelSettings {
     LevelSettings {
         speech_lufs: (sound.level == SoundLevel::Speech).then_some(sound.target_lufs as f32),
         duck_db: sound.duck_db as f32,
@@ -71,7 +71,7 @@ pub(super) fn plan(config: &Config, wanted: Wanted, duration: Option<Duration>) 
         return Err(Failure::operator("--duration must be at least 1s"));
     }
     let renditions = wanted.renditions.iter().cloned().map(rendition).collect::<Result<_, _>>()?;
-    Ok(Plan { config: config.clone(), look: look(config)?, renditions, wanted, duration })
+    Ok(Plan { config: config.clone(), look: look(config, false)?, renditions, wanted, duration })
 }
 
 /// Who listens for Ctrl-C, SIGTERM, and SIGHUP of a terminal that was closed. Made before anything is started that must be ended again.
@@ -87,6 +87,12 @@ impl Listening {
         let stops = runtime.block_on(async { stop_wishes() });
         let stops = stops.map_err(|e| Failure::operator(format_args!("cannot listen for signals: {e}")))?;
         Ok(Self { runtime, stops })
+    }
+
+    /// Runs `work` on this runtime; it is given the wishes to stop.
+    pub(super) fn run(&mut self, work: impl AsyncFnOnce(&mut mpsc::Receiver<()>)) {
+        let Self { runtime, stops } = self;
+        runtime.block_on(work(stops));
     }
 
     /// Inside, tasks can be started; they run while something is waited for.
@@ -266,7 +272,7 @@ fn make_spool(dir: Option<&Path>, recorded: &Recorded, session: &SessionId) -> R
     Ok(spool.folder().to_owned())
 }
 
-fn own_arguments(config_file: Option<&Path>, role: &str) -> Vec<String> {
+pub(super) fn own_arguments(config_file: Option<&Path>, role: &str) -> Vec<String> {
     let config = config_file.map(|file| ["--config".to_owned(), file.display().to_string()]);
     config.into_iter().flatten().chain([role.to_owned()]).collect()
 }
@@ -317,7 +323,7 @@ fn conclude(
     };
     if outcome.at_once {
         let kept: Vec<Failure> =
-            folders.iter().filter(|folder| !remove_empty(folder)).map(|folder| keep("Ended at once.", folder)).collect();
+            folders.iter().filter(|folder| !remove_unrecorded(folder)).map(|folder| keep("Ended at once.", folder)).collect();
         let nothing = || Failure { sentence: "ended at once; nothing was recorded".into(), code: 1 };
         return last_of(if kept.is_empty() { vec![nothing()] } else { kept });
     }
@@ -334,7 +340,7 @@ fn conclude(
                 is_empty = false;
             }
             Err(StorageError::Nothing { .. }) => {
-                remove_empty(folder);
+                remove_unrecorded(folder);
             }
             Err(error) => {
                 failures.push(keep(&error.to_fault().sentence, folder));
@@ -376,19 +382,6 @@ fn keep_part(folder: &Path, error: &StorageError) -> Failure {
         sentence: format!("The recording is not complete: one of its files cannot be used and stays in {folder}. {sentence}"),
         code: 1,
     }
-}
-
-/// Removes a spool folder in which nothing was recorded; says whether it was one. A file that was made and not yet written to holds nothing.
-fn remove_empty(folder: &Path) -> bool {
-    let is_unwritten = || std::fs::metadata(folder.join(part_name(1))).is_ok_and(|meta| meta.len() == 0);
-    let ours = |name: &std::ffi::OsStr| name == NOTES || name == RESERVE || (name == part_name(1).as_str() && is_unwritten());
-    outbox::remove_empty(folder, &is_unwritten);
-    let Ok(entries) = std::fs::read_dir(folder) else { return false };
-    let names: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
-    if !names.iter().all(|name| ours(name)) {
-        return false;
-    }
-    names.iter().all(|name| std::fs::remove_file(folder.join(name)).is_ok()) && std::fs::remove_dir(folder).is_ok()
 }
 
 /// The simulated people: a process of their own, and the private folder of its socket.
@@ -481,7 +474,7 @@ mod tests {
             if let Some(content) = content {
                 std::fs::write(folder.join(part_name(1)), content).unwrap();
             }
-            assert_eq!((remove_empty(&folder), folder.exists()), (removed, !removed), "{content:?}");
+            assert_eq!((remove_unrecorded(&folder), folder.exists()), (removed, !removed), "{content:?}");
         }
     }
 }

@@ -183,7 +183,7 @@ fn unknown(text: &str, config: &Config) -> Failure {
     ))
 }
 
-fn object(rest: &str, number: usize) -> Result<UploadTarget, Failure> {
+pub(super) fn object(rest: &str, number: usize) -> Result<UploadTarget, Failure> {
     let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
     let is_bucket = (3..=63).contains(&bucket.len()) && bucket.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
     if !is_bucket {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::conference::Delivery;
+use crate::fault::Fault;
 use crate::ids::{TakeId, TargetId};
 use crate::layout::{Dress, Layout};
 use crate::scene::CanvasSize;
@@ -65,6 +66,8 @@ pub struct Commanded {
     pub delivery_grace: Duration,
     /// We stay for so long after telling that something failed, because everything is shown as inactive when we leave (10 s).
     pub error_shown: Duration,
+    /// Nothing is delivered: whoever wants something is told why.
+    pub refusal: Option<Fault>,
     /// What an earlier worker of the Session was at.
     pub resumed: Vec<Resumed>,
 }
@@ -75,6 +78,7 @@ impl Default for Commanded {
             reconnect_grace: Duration::from_secs(60),
             delivery_grace: Duration::from_secs(60),
             error_shown: Duration::from_secs(10),
+            refusal: None,
             resumed: Vec::new(),
         }
     }

@@ -33,6 +33,14 @@ impl Session {
     }
 
     fn wants(&mut self, id: TargetId, delivery: Delivery, now: SessionTime) {
+        if let Some(fault) = self.settings.commanded.as_ref().and_then(|commanded| commanded.refusal.clone()) {
+            self.targets.retain(|target| target.id != id);
+            if self.targets.len() < MAX_TARGETS {
+                self.targets.push(Target::refused(id, delivery, fault, now));
+                self.idle_since = None;
+            }
+            return;
+        }
         let Some(target) = self.targets.iter_mut().find(|target| target.id == id) else {
             if self.targets.len() < MAX_TARGETS {
                 self.targets.push(Target::wished(id.clone(), delivery));
