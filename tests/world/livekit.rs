@@ -178,7 +178,8 @@ pub fn token_until(room: &str, identity: &str, name: &str, grant: Grant, seconds
     signed(&claims)
 }
 
-fn signed(claims: &serde_json::Value) -> String {
+/// A token with these claims, signed with the key of the tests.
+pub fn signed(claims: &serde_json::Value) -> String {
     let key = jsonwebtoken::EncodingKey::from_secret(API_SECRET.as_bytes());
     jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).expect("a token")
 }

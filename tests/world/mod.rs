@@ -10,6 +10,7 @@ pub mod certificates;
 pub mod chromium;
 pub mod clip;
 pub mod codecs;
+pub mod controller;
 pub mod crowd;
 pub mod drawing;
 pub mod family;

