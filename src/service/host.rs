@@ -114,7 +114,7 @@ impl Host {
         }
         self.orders.slots_free(0);
         drop(received);
-        self.running.values().for_each(|running| drop(running.stop.try_send(())));
+        self.running.values().for_each(|running| _ = running.stop.try_send(()));
         let finishing = async {
             while let Some(ended) = self.tasks.join_next().await {
                 self.ended(ended.ok());
