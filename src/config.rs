@@ -12,22 +12,33 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod avatars;
+mod controller;
 mod delivery;
 pub mod generate;
+mod keycloak;
 mod load;
 mod look;
+mod rabbitmq;
 mod value;
 
 pub use avatars::Avatars;
+pub use controller::Controller;
 pub use delivery::{Addressing, Checksums, Destination, Destinations, Live, Preset, PresetError, Storage};
+pub use keycloak::Keycloak;
 pub(crate) use load::reason;
 pub use load::{ConfigError, load, parse};
 pub use look::{Language, Layout, Slates, Strip};
+pub use rabbitmq::RabbitMq;
 pub use value::{ConfigSecret, PictureSize, SizeError, Span, SpanError, bad_server_url};
 
 /// Whether a variable holds a secret. No child process inherits it: workers get what they need over their private socket.
 pub fn is_secret_variable(name: &str) -> bool {
-    let fixed = ["ROOMCAST_LIVEKIT__API_SECRET", "ROOMCAST_STORAGE__SECRET_KEY"];
+    let fixed = [
+        "ROOMCAST_LIVEKIT__API_SECRET",
+        "ROOMCAST_STORAGE__SECRET_KEY",
+        "ROOMCAST_KEYCLOAK__CLIENT_SECRET",
+        "ROOMCAST_RABBITMQ__PASSWORD",
+    ];
     let name = name.to_ascii_uppercase();
     fixed.contains(&name.as_str()) || (name.starts_with("ROOMCAST_DESTINATIONS__") && name.ends_with("__KEY"))
 }
@@ -56,6 +67,12 @@ pub struct Config {
     pub avatars: Avatars,
     /// The LiveKit server, for the rooms that are recorded with our own API key.
     pub livekit: LiveKit,
+    /// The OpenTalk controller whose rooms are recorded.
+    pub controller: Controller,
+    /// The identity provider (Keycloak) of an OpenTalk controller, for Orders that come from it.
+    pub keycloak: Keycloak,
+    /// The message broker through which an OpenTalk controller gives Orders.
+    pub rabbitmq: RabbitMq,
     /// The S3 storage that `--to s3://bucket/key.mp4` means.
     pub storage: Storage,
     /// What holds for all live destinations.
@@ -295,6 +312,10 @@ impl Config {
             .or_else(|| self.avatars.bad_address().map(|m| ("avatars.allowed_addresses", m)))
             .or_else(|| self.destinations.keys().find_map(|name| delivery::bad_name(name)).map(|m| ("destinations", m)))
             .or_else(|| self.livekit.url.as_deref().and_then(value::bad_server_url).map(|m| ("livekit.url", m)))
+            .or_else(|| self.controller.bad_url().map(|m| ("controller.url", m)))
+            .or_else(|| self.keycloak.bad_address())
+            .or_else(|| self.rabbitmq.bad_url().map(|m| ("rabbitmq.url", m)))
+            .or_else(|| self.rabbitmq.bad_queue().map(|m| ("rabbitmq.queue", m)))
             .or_else(|| value::bad_filter(&self.log.filter).map(|m| ("log.filter", m)))
     }
 }

@@ -80,15 +80,15 @@ fn bad_files_have_exact_messages() {
         ),
         (
             "[sesion]\nx = 1\n",
-            "roomcast.toml, line 2: sesion.x: unknown field `sesion`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `log`",
+            "roomcast.toml, line 2: sesion.x: unknown field `sesion`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `controller`, `keycloak`, `rabbitmq`, `storage`, `live`, `destinations`, `log`",
         ),
         (
             "[sesion]\n",
-            "roomcast.toml, line 1: sesion: unknown field `sesion`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `log`",
+            "roomcast.toml, line 1: sesion: unknown field `sesion`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `controller`, `keycloak`, `rabbitmq`, `storage`, `live`, `destinations`, `log`",
         ),
         (
             "fps = 30\n",
-            "roomcast.toml, line 1: fps: unknown field `fps`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `log`",
+            "roomcast.toml, line 1: fps: unknown field `fps`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `controller`, `keycloak`, `rabbitmq`, `storage`, `live`, `destinations`, `log`",
         ),
         ("programme = 3\n", "roomcast.toml, line 1: programme: invalid type: integer `3`, expected struct Programme"),
         (
@@ -138,6 +138,32 @@ fn bad_files_have_exact_messages() {
             "[destinations.main]\nkey = \"canary\"\nkey_file = \"b\"\n",
             "destinations.main.key and destinations.main.key_file are both given; keep one of them",
         ),
+        (
+            "[keycloak]\nissuer = \"https://user:canary@id.example.org/realms/opentalk\"\n",
+            "roomcast.toml, line 2: keycloak.issuer: an address of an identity provider looks like \"https://id.example.org/realms/opentalk\", without a password",
+        ),
+        (
+            "[keycloak]\ntoken_endpoint = \"keycloak:8080\"\n",
+            "roomcast.toml, line 2: keycloak.token_endpoint: an address of an identity provider looks like \"https://id.example.org/realms/opentalk\", without a password",
+        ),
+        (
+            "[keycloak]\nclient_secret = \"canary\"\nclient_secret_file = \"b\"\n",
+            "keycloak.client_secret and keycloak.client_secret_file are both given; keep one of them",
+        ),
+        (
+            "[controller]\nurl = \"wss://controller.example.org\"\n",
+            "roomcast.toml, line 2: controller.url: an address of a controller looks like \"https://controller.example.org\", without a password",
+        ),
+        (
+            "[rabbitmq]\nurl = \"amqp://user:canary@rabbitmq.example.org\"\n",
+            "roomcast.toml, line 2: rabbitmq.url: an address of a broker looks like \"amqps://rabbitmq.example.org/vhost\", without user and password",
+        ),
+        ("[rabbitmq]\nqueue = \"\"\n", "roomcast.toml, line 2: rabbitmq.queue: the name of a queue has 1 to 200 bytes"),
+        ("[rabbitmq]\npassword = 4711\n", "roomcast.toml, line 2: rabbitmq.password: must be text in quotes, and not empty"),
+        (
+            "[rabbitmq]\npassword = \"canary\"\npassword_file = \"b\"\n",
+            "rabbitmq.password and rabbitmq.password_file are both given; keep one of them",
+        ),
         ("[spool]\nkeep = \"10000h\"\n", "roomcast.toml, line 2: spool.keep: 10000h is out of range: it must be 0s to 8760h"),
         ("[log]\nformat = \"xml\"\n", "roomcast.toml, line 2: log.format: unknown variant `xml`, expected `text` or `json`"),
         (
@@ -173,7 +199,7 @@ fn bad_variables_are_named() {
         (
             "ROOMCAST_NOTHING__HEIGHT",
             "720",
-            "unknown field `nothing`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `log`",
+            "unknown field `nothing`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `controller`, `keycloak`, `rabbitmq`, `storage`, `live`, `destinations`, `log`",
         ),
         ("ROOMCAST_MIXER_DELAY", "800ms", "section and field are separated by two underscores; write ROOMCAST_MIXER__DELAY"),
         ("ROOMCAST_LIVEKIT__API_SECRET", " ", "must be text in quotes, and not empty"),
@@ -256,8 +282,9 @@ fn variables_reach_a_named_destination() {
     assert_eq!(config.destinations.len(), 2);
     assert!(config.live.policy().check([0, 0, 0, 0, 0, 0, 0, 1].into()).is_ok());
     assert!(!format!("{config:?}").contains("canary"));
-    for secret in ["ROOMCAST_DESTINATIONS__MAIN__KEY", "ROOMCAST_STORAGE__SECRET_KEY", "ROOMCAST_LIVEKIT__API_SECRET"] {
-        assert!(is_secret_variable(secret));
+    let secrets = ["DESTINATIONS__MAIN__KEY", "STORAGE__SECRET_KEY", "LIVEKIT__API_SECRET", "KEYCLOAK__CLIENT_SECRET", "RABBITMQ__PASSWORD"];
+    for secret in secrets {
+        assert!(is_secret_variable(&format!("ROOMCAST_{secret}")), "{secret}");
     }
     for plain in ["ROOMCAST_DESTINATIONS__MAIN__KEY_FILE", "ROOMCAST_LIVEKIT__API_KEY", "PATH"] {
         assert!(!is_secret_variable(plain));

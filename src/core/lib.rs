@@ -7,9 +7,12 @@
 pub mod address;
 pub mod clock_model;
 pub mod conference;
+mod dice;
 pub mod effort;
 pub mod fault;
+pub mod identity;
 pub mod ids;
+pub mod intake;
 pub mod keep;
 pub mod layout;
 pub mod live;

@@ -19,11 +19,10 @@ use serde::{Deserialize, Serialize};
 use crate::fault::{Fault, Retry};
 use crate::time::SessionTime;
 
-mod dice;
 pub mod pace;
 mod reason;
 
-use dice::Dice;
+use crate::dice::Dice;
 use reason::Verdict;
 pub use reason::{CertificateFault, Reason, Step};
 
