@@ -6,7 +6,7 @@ use recorder_core::secret::Secret;
 use serde::Deserialize;
 
 /// The realm role that a controller demands of a recorder.
-pub const ROLE: &str = "opentalk-recorder";
+const ROLE: &str = "opentalk-recorder";
 
 /// The claims that matter. Holds neither names nor the token.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
