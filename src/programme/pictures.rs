@@ -25,8 +25,8 @@ use crate::mixer::wall::WallClock;
 
 /// So many pictures late this thread itself is too slow to draw each one.
 const LATE_PICTURES: u32 = 3;
-/// Decoded pictures that may wait to be taken over: six for each of 25 tiles, and some.
-const DECODED: usize = 160;
+/// Decoded pictures that may wait to be taken over: ten for each of 25 tiles, and some.
+const DECODED: usize = 260;
 /// How much lower (in nice values) this thread stands than reception and sound.
 const BELOW_SOUND: i32 = 2;
 /// Instants a second at which Tracks move on, at least: sources bring 30 pictures a second, and few of them are held decoded.

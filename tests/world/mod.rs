@@ -26,6 +26,7 @@ pub mod relay;
 pub mod rtmp;
 pub mod s3;
 pub mod spool;
+pub mod stalls;
 pub mod stand_in;
 pub mod uploads;
 
