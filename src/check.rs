@@ -34,6 +34,9 @@ impl Finding {
     }
 }
 
+/// The finding that is about the machine, and not about what is installed on it.
+pub const RECEIVE_BUFFER: &str = "UDP receive buffer";
+
 /// Pictures of the test encode: one second or two.
 const PICTURES: u64 = 60;
 /// The encoder may take so long for them.
@@ -190,7 +193,7 @@ fn receive_buffer() -> Finding {
             )),
         },
     };
-    Finding::new("UDP receive buffer", result)
+    Finding::new(RECEIVE_BUFFER, result)
 }
 
 #[cfg(test)]

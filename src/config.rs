@@ -15,6 +15,7 @@ mod avatars;
 mod controller;
 mod delivery;
 pub mod generate;
+mod http;
 mod keycloak;
 mod load;
 mod look;
@@ -26,6 +27,7 @@ mod value;
 pub use avatars::Avatars;
 pub use controller::Controller;
 pub use delivery::{Addressing, Checksums, Destination, Destinations, Live, Preset, PresetError, Storage};
+pub use http::Http;
 pub use keycloak::Keycloak;
 pub(crate) use load::reason;
 pub use load::{ConfigError, load, parse};
@@ -38,6 +40,7 @@ pub use value::{ConfigSecret, PictureSize, SizeError, Span, SpanError, bad_serve
 /// Whether a variable holds a secret. No child process inherits it: workers get what they need over their private socket.
 pub fn is_secret_variable(name: &str) -> bool {
     let fixed = [
+        "ROOMCAST_HTTP__TOKEN",
         "ROOMCAST_LIVEKIT__API_SECRET",
         "ROOMCAST_STORAGE__SECRET_KEY",
         "ROOMCAST_KEYCLOAK__CLIENT_SECRET",
@@ -88,6 +91,8 @@ pub struct Config {
     pub live: Live,
     /// Live destinations by name, for `--to NAME`: up to 40 small letters, digits and - each.
     pub destinations: Destinations,
+    /// The operators' interface: health, metrics, status, and the layout of a Session.
+    pub http: Http,
     /// What is logged, to standard error.
     pub log: Log,
 }
@@ -328,6 +333,7 @@ impl Config {
             .or_else(|| self.keycloak.bad_address())
             .or_else(|| self.rabbitmq.bad_url().map(|m| ("rabbitmq.url", m)))
             .or_else(|| self.rabbitmq.bad_queue().map(|m| ("rabbitmq.queue", m)))
+            .or_else(|| self.http.bad_listen().map(|m| ("http.listen", m)))
             .or_else(|| value::bad_filter(&self.log.filter).map(|m| ("log.filter", m)))
     }
 }

@@ -15,6 +15,10 @@ use super::Span;
 pub struct Layout {
     /// A built-in layout (`auto`, `grid`, `speaker`, `screen`, `stage`, `interview`, `single`, `portrait`, `audio`), or the path of a TOML file.
     pub default: String,
+    /// Folder with layout files. `NAME.toml` in it can be named `NAME`, here and where a layout is chosen while a Session runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", example = &"/etc/roomcast/layouts")]
+    pub folder: Option<PathBuf>,
     /// How long a change of the picture takes, 0s (a cut) to 2s. When absent, the layout says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", example = &"200ms")]
@@ -23,7 +27,7 @@ pub struct Layout {
 
 impl Default for Layout {
     fn default() -> Self {
-        Self { default: "auto".into(), transition: None }
+        Self { default: "auto".into(), folder: None, transition: None }
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
+use super::board::Board;
 use super::commanded::CommandedOrder;
 use super::keeping::Keeping;
 use super::order::{Clock, Outcome, Patience, Room, SessionOrder, Snapshot, View};
@@ -48,6 +49,8 @@ pub struct HostSettings {
     pub keeping: Keeping,
     /// Arguments of a worker.
     pub worker: Vec<String>,
+    /// Where Sessions are posted.
+    pub board: Board,
 }
 
 /// What holds for every Session.
@@ -153,12 +156,13 @@ impl Host {
         }
         ack.taken();
         let worker = self.settings.worker.clone();
+        let mut entry = self.settings.board.session(order.0.session.clone(), order.0.look.layout.clone());
         let running = async move {
             let (order, clock) = order;
             let mut launcher = OwnProgram { arguments: worker };
             let mut stops = stops;
             let mut view = Log;
-            let session = supervisor::run(order, &mut launcher, &mut stops, &mut view, clock, Patience::default());
+            let session = supervisor::run(order, &mut launcher, &mut stops, &mut view, &mut entry, clock, Patience::default());
             tokio::pin!(session);
             let outcome = loop {
                 tokio::select! {

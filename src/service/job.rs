@@ -272,6 +272,8 @@ pub enum ToWorker {
     },
     /// The Conference has asked for the Session once more.
     OrderedAgain,
+    /// Show people in this layout from now on. It was checked by the supervisor, so it is valid.
+    Layout(NamedText),
 }
 
 /// Worker to supervisor.

@@ -1,10 +1,13 @@
 //! Supervisor and worker: the processes around the media way.
 
+pub mod board;
 pub mod commanded;
 mod deliveries;
 pub mod host;
+pub mod http;
 pub mod keeping;
 pub mod job;
+pub mod layouts;
 pub mod link;
 pub mod worker;
 pub mod logging;

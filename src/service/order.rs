@@ -120,9 +120,41 @@ impl Default for Patience {
     }
 }
 
+/// Where a Session stands, as its supervisor sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum SessionState {
+    /// A worker is on its way into the room: the first one, or one that takes the place of another.
+    #[default]
+    Entering,
+    /// A worker is in the room, or was and tries to come back.
+    Live,
+    /// Takes end, and the worker leaves.
+    Ending,
+    /// The room is left; files are made and uploaded.
+    Finishing,
+    /// Nothing is left to do.
+    Over,
+}
+
 /// How it goes, for whoever watches.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
+    /// Where the Session stands.
+    pub state: SessionState,
+    /// What operators call the layout in which people are shown.
+    pub layout: String,
+    /// What went wrong last, and was not about one live destination or upload.
+    pub fault: Option<Fault>,
+    /// Workers that were started.
+    pub workers: u32,
+    /// Processor time of all workers so far.
+    pub cpu: Duration,
+    /// Memory of supervisor and worker now, in bytes.
+    pub memory_bytes: u64,
+    /// The recordings.
+    pub recordings: Vec<RecordingSnapshot>,
+    /// Programme time that is safe on disk, over all Takes.
+    pub recorded: Duration,
     /// Session time.
     pub elapsed: Duration,
     /// What the worker said last; pictures are summed over all workers.
@@ -135,6 +167,17 @@ pub struct Snapshot {
     pub lives: Vec<LiveStand>,
     /// The uploads.
     pub uploads: Uploads,
+}
+
+/// How a recording stands, for whoever watches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordingSnapshot {
+    /// Its name.
+    pub id: TargetId,
+    /// Its first programme instant is recorded.
+    pub began: bool,
+    /// Bytes that are safe.
+    pub bytes: u64,
 }
 
 /// How a recording stands.
@@ -161,6 +204,11 @@ impl RecordingStand {
         self.take = Some((at, at));
     }
 
+    /// The same for whoever watches.
+    pub(super) fn snapshot(&self) -> RecordingSnapshot {
+        RecordingSnapshot { id: self.id.clone(), began: self.take.is_some(), bytes: self.bytes }
+    }
+
     /// The disk has confirmed so many bytes, and everything before `until`.
     pub(super) fn written(&mut self, until: SessionTime, bytes: u64) {
         if let Some((_, safe)) = &mut self.take {
@@ -182,6 +230,10 @@ pub struct LiveStand {
     pub id: TargetId,
     /// What was seen last; `None` while no worker serves it.
     pub state: Option<LiveState>,
+    /// What went wrong last, also when all is well again.
+    pub fault: Option<Fault>,
+    /// Times that it had to be tried again.
+    pub retries: u64,
     /// Over all workers.
     pub figures: LiveFigures,
     /// Of these, what earlier workers did.
@@ -191,7 +243,8 @@ pub struct LiveStand {
 impl LiveStand {
     /// Nothing was seen yet.
     pub(super) fn new(id: TargetId) -> Self {
-        Self { id, state: None, figures: LiveFigures::default(), before: LiveFigures::default() }
+        let none = LiveFigures::default();
+        Self { id, state: None, fault: None, retries: 0, figures: none, before: none }
     }
 
     /// The worker that served it is gone.

@@ -17,20 +17,25 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::Instrument as _;
 
+use super::board::{Command, Refusal, SessionEntry};
 use super::commanded::{Commanded, Woken};
 use super::job::{ConferenceJob, FromWorker, Job, Status, TargetJob, ToWorker};
 use super::link::{LinkError, SupervisorLink};
 use super::order::RecordingStand;
-pub use super::order::{Clock, LiveStand, Outcome, Patience, RecordingOrder, Room, SessionOrder, Snapshot, Tokens, View};
+pub use super::order::{
+    Clock, LiveStand, Outcome, Patience, RecordingOrder, Room, SessionOrder, SessionState, Snapshot, Tokens, View,
+};
 use super::process::{Exit, Launcher, Running};
-use super::usage::{PeakMemory, own_cpu};
+use super::usage::{PeakMemory, cpu_of, own_cpu};
 
-/// Runs the Session to its end. `stops` carries wishes to stop: the first ends it cleanly, the second at once.
+/// Runs the Session to its end. `stops` carries wishes to stop: the first ends it cleanly, the second at once. How it goes is posted at `entry`, and what
+/// operators want of it comes from there.
 pub async fn run(
     mut order: SessionOrder,
     launcher: &mut dyn Launcher,
     stops: &mut mpsc::Receiver<()>,
     view: &mut dyn View,
+    entry: &mut SessionEntry,
     clock: Clock,
     patience: Patience,
 ) -> Outcome {
@@ -38,14 +43,17 @@ pub async fn run(
     let span = tracing::info_span!("session", session.id = %order.session);
     let mut outcome = Outcome::default();
     outcome.last.lives = order.lives.iter().map(|job| LiveStand::new(job.id.clone())).collect();
-    let recordings = order.recordings.iter().map(|recording| RecordingStand::new(recording.id.clone())).collect();
+    let recordings: Vec<_> = order.recordings.iter().map(|recording| RecordingStand::new(recording.id.clone())).collect();
+    outcome.last.recordings = recordings.iter().map(RecordingStand::snapshot).collect();
     let commanded = order.commanded.take().map(|commanded| span.in_scope(|| Commanded::new(commanded, order.session.clone())));
+    outcome.last.layout.clone_from(&order.look.layout.name);
     let session = Session {
         order,
         commanded,
         clock,
         patience,
         view,
+        entry,
         supervision: Supervision::new(),
         stop_asked: false,
         wishes: 0,
@@ -68,6 +76,7 @@ struct Session<'a> {
     clock: Clock,
     patience: Patience,
     view: &'a mut dyn View,
+    entry: &'a mut SessionEntry,
     supervision: Supervision,
     stop_asked: bool,
     /// Wishes to stop that somebody has had.
@@ -107,6 +116,7 @@ enum Event {
     Exited(Exit),
     StopWanted,
     Commanded(Woken),
+    Ordered(Command),
     Tick,
 }
 
@@ -149,6 +159,7 @@ impl Session<'_> {
                     None => { stops_open = false; continue }
                 },
                 woken = woken(&mut self.commanded) => Event::Commanded(woken),
+                command = self.entry.command() => Event::Ordered(command),
                 _ = tick.tick() => Event::Tick,
             };
             match event {
@@ -185,6 +196,7 @@ impl Session<'_> {
                         tell(worker, message);
                     }
                 }
+                Event::Ordered(command) => self.ordered(command, worker.as_ref()),
                 Event::Tick => self.tick(&mut worker),
             }
             if worker.as_ref().is_some_and(|w| w.exit.is_some() && w.socket_ended)
@@ -199,14 +211,46 @@ impl Session<'_> {
         if !self.stop_asked {
             self.stop_asked = true;
             tracing::info!(why, "ending the Session");
+            self.stands(SessionState::Ending);
             self.supervision.handle(Input::Stop, (self.clock)());
         }
+    }
+
+    /// Posted at once: whoever commands something wants to see that it was done.
+    fn stands(&mut self, state: SessionState) {
+        self.outcome.last.state = state;
+        self.entry.update(&self.outcome.last);
+    }
+
+    fn ordered(&mut self, command: Command, worker: Option<&Worker>) {
+        let Command::Layout { name, text, done } = command;
+        let is_ending = self.stop_asked || worker.is_some_and(|worker| worker.last_word.is_some());
+        let answer = if is_ending { Err(Refusal::Ending) } else { Ok(()) };
+        if answer.is_ok() {
+            tracing::info!(layout = name, "another layout");
+            // A worker that takes the place of this one begins with it.
+            self.order.look.layout.clone_from(&text);
+            self.outcome.last.layout = name;
+            self.entry.update(&self.outcome.last);
+            if let Some(worker) = worker {
+                tell(worker, ToWorker::Layout(text));
+            }
+        }
+        // Whoever asked may have gone.
+        let _ = done.send(answer);
+    }
+
+    /// Something that a person should know.
+    fn tell_people(&mut self, fault: Fault) {
+        self.view.tell(&fault);
+        self.outcome.last.fault = Some(fault);
     }
 
     fn act(&mut self, action: Action, launcher: &mut dyn Launcher, worker: &mut Option<Worker>) {
         match action {
             Action::Start { caution, attempt } => {
                 self.outcome.workers = attempt;
+                self.outcome.last.workers = attempt;
                 let input = match self.start(caution, attempt, launcher) {
                     Ok(started) => {
                         *worker = Some(started);
@@ -219,7 +263,7 @@ impl Session<'_> {
                 };
                 self.supervision.handle(input, (self.clock)());
             }
-            Action::Tell(fault) => self.view.tell(&fault),
+            Action::Tell(fault) => self.tell_people(fault),
             Action::TellStop => {
                 if let Some(worker) = worker {
                     tell(worker, ToWorker::Stop);
@@ -315,12 +359,18 @@ impl Session<'_> {
             LiveState::Ended => tracing::info!(target.id = %target, "no longer on air"),
         }
         self.view.live(target, &state);
+        let fault = state.fault((self.clock)());
         let lives = &mut self.outcome.last.lives;
-        match lives.iter_mut().find(|stand| stand.id == *target) {
-            Some(stand) => stand.state = Some(state),
+        if !lives.iter().any(|stand| stand.id == *target) {
             // One that a moderator wants.
-            None => lives.push(LiveStand { state: Some(state), ..LiveStand::new(target.clone()) }),
+            lives.push(LiveStand::new(target.clone()));
         }
+        let Some(stand) = lives.iter_mut().find(|stand| stand.id == *target) else { return };
+        if let Some(fault) = fault {
+            stand.fault = Some(fault);
+            stand.retries += 1;
+        }
+        stand.state = Some(state);
     }
 
     /// How a recording stands; one that a moderator wants is heard of when it begins.
@@ -356,12 +406,18 @@ impl Session<'_> {
             None => message,
         };
         match message {
-            FromWorker::Joined { at } => tracing::info!(%at, "joined"),
+            FromWorker::Joined { at } => {
+                tracing::info!(%at, "joined");
+                if !self.stop_asked {
+                    self.stands(SessionState::Live);
+                }
+            }
             FromWorker::TakeBegan { target, take, at } => {
                 tracing::info!(target.id = %target, take = take.0, %at, "recording");
                 self.recording_stand(&target).began(at);
                 self.takes = self.takes.max(take.0);
                 self.outcome.last.recording = true;
+                self.outcome.last.recordings = self.recordings.iter().map(RecordingStand::snapshot).collect();
             }
             FromWorker::Written { target, until, bytes, file } => {
                 tracing::debug!(target.id = %target, %until, bytes, "written");
@@ -372,6 +428,8 @@ impl Session<'_> {
                 }
                 self.recording_stand(&target).written(until, bytes);
                 self.outcome.last.bytes = self.recordings.iter().map(|stand| stand.bytes).sum();
+                self.outcome.last.recorded = self.recorded();
+                self.outcome.last.recordings = self.recordings.iter().map(RecordingStand::snapshot).collect();
             }
             FromWorker::Status(status) => self.outcome.last.status = added(&self.pictures_before, status),
             FromWorker::Live { target, state } => self.live_stands(&target, state),
@@ -392,9 +450,10 @@ impl Session<'_> {
             | FromWorker::Begins { .. }
             | FromWorker::Ends { .. }
             | FromWorker::Closed { .. } => tracing::warn!("the worker speaks of Targets that nobody commands"),
-            FromWorker::Fault(fault) => self.view.tell(&fault),
+            FromWorker::Fault(fault) => self.tell_people(fault),
             FromWorker::Ended { reason, fault } => {
                 worker.last_word = Some((reason, fault));
+                self.stands(SessionState::Ending);
                 worker.leave_within(self.patience.exit);
             }
         }
@@ -416,8 +475,12 @@ impl Session<'_> {
         self.outcome.last.elapsed = now.since(SessionTime::ZERO);
         let uploads = self.order.recordings.iter().filter_map(|recording| recording.uploads.as_ref());
         self.outcome.last.uploads = uploads.map(|uploads| uploads.status().borrow().clone()).collect();
+        let pid = worker.as_ref().filter(|worker| worker.exit.is_none()).and_then(|worker| worker.process.pid);
+        self.outcome.last.memory_bytes = self.memory.sample(std::iter::once(std::process::id()).chain(pid));
+        // A process that has just ended says nothing any more; what it used is known when it was waited for.
+        self.outcome.last.cpu = self.outcome.last.cpu.max(self.outcome.cpu + pid.map_or(Duration::ZERO, cpu_of));
         self.view.progress(&self.outcome.last);
-        self.memory.sample(std::iter::once(std::process::id()).chain(worker.as_ref().and_then(|w| w.process.pid)));
+        self.entry.update(&self.outcome.last);
         if self.outcome.last.elapsed >= self.order.max_duration {
             self.stop("the longest duration is reached");
         }
@@ -459,6 +522,9 @@ impl Session<'_> {
             (None, exit) => {
                 self.commanded.iter_mut().for_each(Commanded::worker_died);
                 self.outcome.last.lives.iter_mut().for_each(LiveStand::unserved);
+                if !self.stop_asked {
+                    self.stands(SessionState::Entering);
+                }
                 let how = if worker.stuck { Death::Stuck } else { exit.map_or(Death::Exit(-1), |exit| exit.how) };
                 tracing::warn!(pid = worker.process.pid, ?how, "worker died");
                 Input::WorkerDied { how }
@@ -477,7 +543,10 @@ impl Session<'_> {
         self.outcome.fault = fault;
         self.outcome.peak_memory_bytes = self.memory.bytes();
         self.outcome.recorded = self.recorded();
+        self.outcome.last.recorded = self.outcome.recorded;
+        self.outcome.last.cpu = self.outcome.cpu;
         self.outcome.last.elapsed = (self.clock)().since(SessionTime::ZERO);
+        self.entry.ended(&self.outcome);
         self.outcome
     }
 }

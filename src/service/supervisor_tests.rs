@@ -15,6 +15,7 @@ use recorder_core::secret::Secret;
 use super::*;
 use crate::avatar::AvatarRules;
 use crate::mixer::sound::LevelSettings;
+use crate::service::board::Board;
 use crate::service::job::{LiveJob, LiveRules, Rendition};
 use crate::service::link::{self, WorkerLink};
 use crate::service::process::Exit;
@@ -151,7 +152,9 @@ where
     let jobs = Arc::default();
     let mut fakes = Fakes { script: Arc::new(script), jobs: Arc::clone(&jobs), tasks: Vec::new() };
     let mut told = Told::default();
-    let running = run(order, &mut fakes, &mut stops, &mut told, clock, patience);
+    let board = Board::new(1);
+    let mut entry = board.session(order.session.clone(), order.look.layout.clone());
+    let running = run(order, &mut fakes, &mut stops, &mut told, &mut entry, clock, patience);
     let outcome = tokio::time::timeout(Duration::from_secs(10), running).await.expect("the Session must end");
     for task in fakes.tasks {
         // What a worker finds wrong fails the test.
@@ -487,7 +490,9 @@ async fn a_supervisor_that_stood_still_does_not_blame_its_worker() {
     let mut fakes = Fakes { script: Arc::new(script), jobs: Arc::clone(&jobs), tasks: Vec::new() };
     let patience = Patience { silence: Duration::from_millis(150), ..PATIENT };
     let mut view = Sleepy(Duration::from_millis(200));
-    let outcome = run(order(), &mut fakes, &mut no_stops(), &mut view, fast_clock(1), patience).await;
+    let order = order();
+    let mut entry = Board::new(1).session(order.session.clone(), order.look.layout.clone());
+    let outcome = run(order, &mut fakes, &mut no_stops(), &mut view, &mut entry, fast_clock(1), patience).await;
     assert_eq!((outcome.workers, outcome.fault), (1, None));
 }
 
@@ -511,6 +516,8 @@ async fn the_first_wish_after_the_longest_duration_is_still_a_clean_one() {
     assert_eq!(outcome.reason, "room closed");
 }
 
+#[path = "supervisor_board_tests.rs"]
+mod board;
 #[path = "supervisor_live_tests.rs"]
 mod live;
 #[path = "supervisor_recordings_tests.rs"]

@@ -11,7 +11,7 @@ use recorder_core::clock_model::ClockModel;
 use recorder_core::conference::{ConferenceCommand, ConferenceEvent, EndReason};
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::ids::TargetId;
-use recorder_core::layout::LayoutError;
+use recorder_core::layout::{Layout, LayoutError};
 use recorder_core::live::LiveState;
 use recorder_core::overload::{Load, Overload};
 use recorder_core::session::{Action, After, Input, Outcome, Phase, Session, SessionSettings};
@@ -356,6 +356,10 @@ impl Worker {
                     let _ = waiter.send(token);
                 }
             }
+            ToWorker::Layout(text) => match Layout::parse(&text.name, &text.text) {
+                Ok(layout) => self.tell(Input::Layout(layout)),
+                Err(error) => tracing::warn!(%error, "the picture stays as it is"),
+            },
         }
     }
 

@@ -9,12 +9,14 @@ use recorder_core::secret::Secret;
 use recorder_core::stage::ConsentRule;
 
 use super::look::{look, rendition};
+use super::operate::Desk;
 use super::session::{self, Listening};
 use super::{Failure, targets};
 use crate::command::amqp::{BrokerSettings, Orders};
 use crate::conference::opentalk::controller::Controller;
 use crate::config::{CallIn, Config, ConfigError, Consent, PROGRAMME};
 use crate::identity::{Identity, Provider, ProviderSettings};
+use crate::service::board::Board;
 use crate::service::host::{Host, HostSettings, Terms};
 use crate::service::keeping::Keeping;
 use crate::service::order::{Room, SessionOrder};
@@ -28,11 +30,14 @@ use crate::trust::Trust;
 pub(super) fn serve(config: &Config, config_file: Option<PathBuf>) -> Result<(), Failure> {
     let checked = Checked::of(config)?;
     let mut listening = Listening::start()?;
+    // It was checked when the configuration was read.
+    let listen = config.http.listen.parse().ok();
+    let desk = Desk::open(listen, config.serve.slots as usize, config, &listening)?;
     let (host, received, keeping) = {
         let _inside = listening.enter();
         let Checked { provider, broker, keeping, settings } = checked;
         let (orders, received) = Orders::start(broker);
-        let settings = settings(Identity::start(provider), session::own_arguments(config_file.as_deref(), "worker"));
+        let settings = settings(Identity::start(provider), session::own_arguments(config_file.as_deref(), "worker"), desk.board.clone());
         (Host::new(settings, orders), received, keeping)
     };
     go_on_with_what_is_left(&keeping, &listening)?;
@@ -45,7 +50,7 @@ struct Checked {
     provider: Provider,
     broker: BrokerSettings,
     keeping: Keeping,
-    settings: Box<dyn FnOnce(Identity, Vec<String>) -> HostSettings>,
+    settings: Box<dyn FnOnce(Identity, Vec<String>, Board) -> HostSettings>,
 }
 
 impl Checked {
@@ -87,7 +92,7 @@ impl Checked {
         let plan = plan(config)?;
         let config = config.clone();
         let of_host = keeping.clone();
-        let settings = Box::new(move |identity, worker| HostSettings {
+        let settings = Box::new(move |identity, worker, board| HostSettings {
             slots: config.serve.slots,
             plan: Box::new(plan),
             terms: terms(&config),
@@ -98,6 +103,7 @@ impl Checked {
             display_name: config.serve.display_name,
             keeping: of_host,
             worker,
+            board,
         });
         Ok(Self { provider, broker, keeping, settings })
     }
@@ -119,7 +125,7 @@ fn terms(config: &Config) -> Terms {
 /// The part of an Order that is the same for every room.
 fn plan(config: &Config) -> Result<impl Fn(SessionId, u64) -> SessionOrder + Send + use<>, Failure> {
     let look = look(config, true)?;
-    let rendition = rendition(config.rendition(PROGRAMME).map_err(Failure::operator)?)?;
+    let rendition = rendition(config.rendition(PROGRAMME).map_err(Failure::operator)?, config)?;
     let config = config.clone();
     Ok(move |session, epoch_ns| SessionOrder {
         session,

@@ -19,11 +19,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::look::{look, rendition};
+use super::operate::Desk;
 use super::targets::{self, Live, Recorded, Wanted};
 use super::{Failure, Inspection, complain, screen};
 use crate::clock::SessionClock;
 use crate::config::{Config, PROGRAMME, Sound, SoundLevel};
 use crate::mixer::sound::LevelSettings;
+use crate::service::board::SessionEntry;
 use crate::service::job::Rendition;
 use crate::service::process::{OwnProgram, without_secrets};
 use crate::service::progress::{Progress, SyncFigure, table, uploads_table};
@@ -70,7 +72,7 @@ pub(super) fn plan(config: &Config, wanted: Wanted, duration: Option<Duration>) 
     if duration.is_some_and(|d| d < Duration::from_secs(1)) {
         return Err(Failure::operator("--duration must be at least 1s"));
     }
-    let renditions = wanted.renditions.iter().cloned().map(rendition).collect::<Result<_, _>>()?;
+    let renditions = wanted.renditions.iter().cloned().map(|choice| rendition(choice, config)).collect::<Result<_, _>>()?;
     Ok(Plan { config: config.clone(), look: look(config, false)?, renditions, wanted, duration })
 }
 
@@ -95,6 +97,11 @@ impl Listening {
         runtime.block_on(work(stops));
     }
 
+    /// Waits for something.
+    pub(super) fn block_on<T>(&self, what: impl Future<Output = T>) -> T {
+        self.runtime.block_on(what)
+    }
+
     /// Inside, tasks can be started; they run while something is waited for.
     pub(super) fn enter(&self) -> tokio::runtime::EnterGuard<'_> {
         self.runtime.enter()
@@ -107,6 +114,7 @@ pub(super) fn run(
     room: Room,
     config_file: Option<PathBuf>,
     mut listening: Listening,
+    desk: Desk,
     actors: Option<Actors>,
 ) -> Result<(), Failure> {
     let clock = SessionClock::start();
@@ -138,11 +146,13 @@ pub(super) fn run(
         avatars: config.avatars.rules(),
         commanded: None,
     };
+    let mut entry = desk.board.session(order.session.clone(), order.look.layout.clone());
     let mut launcher = OwnProgram { arguments: own_arguments(config_file.as_deref(), "worker") };
     let mut progress = Progress::new(std::io::stderr(), screen());
     let clock = Arc::new(move || clock.now());
     let Listening { runtime, stops } = &mut listening;
-    let outcome = runtime.block_on(supervisor::run(order, &mut launcher, stops, &mut progress, clock, Patience::default()));
+    let outcome =
+        runtime.block_on(supervisor::run(order, &mut launcher, stops, &mut progress, &mut entry, clock, Patience::default()));
     progress.end();
     let inspection = if actors.is_some() { Inspect::Sync } else { Inspect::Nothing };
     drop(actors);
@@ -151,6 +161,9 @@ pub(super) fn run(
     }
     let folders: Vec<&Path> = kept.iter().map(|recording| recording.folder.as_path()).collect();
     let conclusion = conclude(&folders, &outcome, config_file.as_deref(), inspection, &mut listening);
+    if let Err(failure) = &conclusion {
+        entry.failed(&failure.fault());
+    }
     // The order, which had the other ones, is gone.
     let uploads =
         kept.into_iter().filter_map(|RecordingOrder { folder, uploads, .. }| Some((Arc::into_inner(uploads?)?, folder)));
@@ -158,7 +171,7 @@ pub(super) fn run(
     if outcome.at_once || uploads.is_empty() {
         return conclusion;
     }
-    let sent = uploaded(uploads, &mut listening, &mut progress, &config);
+    let sent = uploaded(uploads, &mut listening, &mut progress, Some(&entry), &config);
     match (conclusion, sent) {
         (Err(first), Err(last)) => {
             complain(Some(first));
@@ -179,6 +192,7 @@ pub(super) fn uploaded(
     mut uploads: Vec<(RecordingUploads, PathBuf)>,
     listening: &mut Listening,
     progress: &mut Progress<std::io::Stderr>,
+    entry: Option<&SessionEntry>,
     config: &Config,
 ) -> Result<(), Failure> {
     let mut seen: Vec<_> = uploads.iter().map(|(uploads, _)| uploads.status()).collect();
@@ -188,7 +202,11 @@ pub(super) fn uploaded(
         // One after the other is waited for; they all go on meanwhile.
         for (index, (uploads, _)) in uploads.iter_mut().enumerate() {
             loop {
-                progress.uploads(&seen.iter().map(|status| status.borrow().clone()).collect());
+                let now = seen.iter().map(|status| status.borrow().clone()).collect();
+                progress.uploads(&now);
+                if let Some(entry) = entry {
+                    entry.uploads(&now);
+                }
                 let Some(status) = seen.get_mut(index) else { break };
                 if status.borrow_and_update().over {
                     uploads.over().await;
