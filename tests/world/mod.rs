@@ -19,6 +19,7 @@ pub mod kept;
 pub mod keycloak;
 pub mod livekit;
 pub mod log;
+pub mod opentalk;
 pub mod product;
 pub mod rabbitmq;
 pub mod recording;

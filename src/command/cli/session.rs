@@ -475,24 +475,3 @@ fn measured_sync(file: &Path, config_file: Option<&Path>) -> Option<SyncFigure> 
     let output = command.stdin(Stdio::null()).output().ok()?;
     serde_json::from_slice::<Inspection>(&output.stdout).ok()?.sync
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_spool_folder_without_a_recording_is_removed() {
-        let base = tempfile::tempdir().unwrap();
-        for (content, removed) in [(None, true), (Some(&b""[..]), true), (Some(&b"ftyp"[..]), false)] {
-            let folder = base.path().join("standup.mp4.roomcast");
-            std::fs::create_dir(&folder).unwrap();
-            for name in [NOTES, RESERVE] {
-                std::fs::write(folder.join(name), "{}").unwrap();
-            }
-            if let Some(content) = content {
-                std::fs::write(folder.join(part_name(1)), content).unwrap();
-            }
-            assert_eq!((remove_unrecorded(&folder), folder.exists()), (removed, !removed), "{content:?}");
-        }
-    }
-}

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::service::board::{Command, Refusal, SessionEntry};
 use crate::service::job::Status;
-use crate::service::order::{LiveStand, Outcome, SessionState, Snapshot};
+use crate::service::order::{LiveStand, Outcome, RecordingSnapshot, SessionState, Snapshot};
 use crate::storage::recording_uploads::{UploadOf, Uploads};
 use crate::target::rtmp::LiveFigures;
 
