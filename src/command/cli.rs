@@ -25,6 +25,7 @@ use crate::service::{link, logging};
 mod check;
 mod inputs;
 mod look;
+mod orders;
 mod recovery;
 mod session;
 mod targets;
