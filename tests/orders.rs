@@ -14,7 +14,7 @@ use roomcast::command::amqp::{BrokerSettings, Capacity, LinkError, OrderReceived
 use roomcast::trust::Trust;
 use tokio::sync::mpsc;
 use world::log::Log;
-use world::rabbitmq::{PASSWORD, RabbitMq, READER, Somebody, USER};
+use world::rabbitmq::{PASSWORD, READER, RabbitMq, Somebody, USER};
 
 /// Nothing takes longer, on a busy machine either.
 const LONG: Duration = Duration::from_secs(30);
@@ -70,6 +70,17 @@ async fn looks(somebody: &Somebody, queue: &str, wanted: Option<(u32, u32)>) {
     assert!(is_in_time, "{queue} is {seen:?} and not {wanted:?}");
 }
 
+/// Waits until a room is somebody's, or nobody's.
+async fn locked(somebody: &Somebody, room: &str, wanted: bool) {
+    let mailbox = format!("roomcast.room.{room}");
+    within("the room to change hands", async {
+        while somebody.is_locked(&mailbox).await != wanted {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
+
 /// A service that takes what comes, as a supervisor does.
 struct Service {
     orders: Orders,
@@ -89,9 +100,11 @@ impl Service {
         within("a connection", standing.wait_for(|standing| *standing == Standing::Connected)).await.expect("it runs");
     }
 
-    async fn away(&self) {
+    /// The broker is away, and these words are said about it.
+    async fn away(&self, words: &str) {
         let mut standing = self.orders.standing();
-        within("a loss", standing.wait_for(|standing| matches!(standing, Standing::Away(_)))).await.expect("it runs");
+        let is_said = |standing: &Standing| matches!(standing, Standing::Away(fault) if fault.sentence.contains(words));
+        within("a loss", standing.wait_for(is_said)).await.expect("it runs");
     }
 
     async fn next(&mut self) -> OrderReceived {
@@ -137,7 +150,7 @@ async fn the_same_room_commanded_at_two_services_is_one_order() {
     assert!(second.received.try_recv().is_err());
     // Given up, the room is anybody's.
     drop(taken);
-    looks(&somebody, &format!("roomcast.room.{room}"), None).await;
+    locked(&somebody, &room, false).await;
     somebody.publish(&queue, &command(&room)).await;
     assert_eq!(second.take().await.room, room);
     log.holds("handed to the service that has the room");
@@ -190,10 +203,13 @@ async fn a_service_with_slots_gets_what_a_full_one_leaves() {
     let broker = RabbitMq::shared();
     let queue = queue();
     let mut full = Service::start(settings(broker, &queue), 0);
+    let mut other = Service::start(settings(broker, &queue), 0);
     full.connected().await;
+    other.connected().await;
     let somebody = broker.somebody().await;
     somebody.publish(&queue, &command(&room())).await;
-    let mut other = Service::start(settings(broker, &queue), 2);
+    other.free = 2;
+    other.orders.slots_free(2);
     assert_eq!(other.take().await.capacity, Capacity::Serve);
     assert!(full.received.try_recv().is_err());
 }
@@ -206,7 +222,8 @@ async fn messages_that_are_no_commands_are_dropped_with_their_reason() {
     let mut service = Service::start(settings(broker, &queue), 5);
     let somebody = broker.somebody().await;
     looks(&somebody, &queue, Some((0, 1))).await;
-    let mut bad: Vec<Vec<u8>> = ["", "canary-not-json", "[]", r#"{"room":"canary-name"}"#, "\u{0}"].map(|text| text.as_bytes().to_vec()).into();
+    let mut bad: Vec<Vec<u8>> =
+        ["", "canary-not-json", "[]", r#"{"room":"canary-name"}"#, "\u{0}"].map(|text| text.as_bytes().to_vec()).into();
     bad.push(vec![b'x'; 200_000]);
     for message in &bad {
         somebody.publish(&queue, message).await;
@@ -304,12 +321,14 @@ async fn a_broker_that_is_restarted_is_found_again_and_rooms_stay_claimed() {
     let (queue, running, next) = (queue(), room(), room());
     let somebody = broker.somebody().await;
     // A durable one, so that commands outlive the broker.
-    somebody.declare_with(&queue, QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() }, FieldTable::default()).await;
+    somebody
+        .declare_with(&queue, QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() }, FieldTable::default())
+        .await;
     let mut service = Service::start(settings(&broker, &queue), 3);
     somebody.publish(&queue, &command(&running)).await;
     let mut taken = service.take().await;
     broker.kill();
-    service.away().await;
+    service.away("cannot be reached").await;
     broker.come_back();
     service.connected().await;
     let somebody = broker.somebody().await;
@@ -320,12 +339,7 @@ async fn a_broker_that_is_restarted_is_found_again_and_rooms_stay_claimed() {
     looks(&somebody, &queue, Some((0, 0))).await;
     let mut other = Service::start(settings(&broker, &queue), 3);
     looks(&somebody, &queue, Some((0, 1))).await;
-    within("the room to be claimed again", async {
-        while !somebody.is_locked(&format!("roomcast.room.{running}")).await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    })
-    .await;
+    locked(&somebody, &running, true).await;
     somebody.publish(&queue, &command(&running)).await;
     within("the owner to hear of it", taken.claim.commanded_again()).await;
     somebody.publish(&queue, &command(&next)).await;
@@ -343,7 +357,7 @@ async fn a_connection_that_is_open_and_silent_is_given_up() {
     service.connected().await;
     broker.freeze(true);
     let frozen = Instant::now();
-    service.away().await;
+    service.away("is lost").await;
     assert!(frozen.elapsed() < Duration::from_secs(12), "after {:?}", frozen.elapsed());
     broker.freeze(false);
     service.connected().await;
@@ -361,7 +375,8 @@ async fn each_thing_that_an_operator_can_get_wrong_has_its_sentence() {
     let good = settings(broker, &queue);
     let seen = look(&good).await.expect("all is well");
     assert_eq!(seen.queue, None, "looking makes no queue");
-    let secure = BrokerSettings { url: broker.tls_url(), trust: Trust::load(Some(&broker.ca_file())).expect("a file"), ..good.clone() };
+    let secure =
+        BrokerSettings { url: broker.tls_url(), trust: Trust::load(Some(&broker.ca_file())).expect("a file"), ..good.clone() };
     look(&secure).await.expect("TLS with an authority of our own");
     let wrong = |change: &dyn Fn(&mut BrokerSettings)| {
         let mut settings = good.clone();
@@ -376,6 +391,8 @@ async fn each_thing_that_an_operator_can_get_wrong_has_its_sentence() {
     assert!(matches!(wrong(&|s| s.url = "rabbitmq".into()).await, LinkError::Address));
     // A queue that somebody has for himself.
     let somebody = broker.somebody().await;
-    somebody.declare_with(&queue, QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() }, FieldTable::default()).await;
+    somebody
+        .declare_with(&queue, QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() }, FieldTable::default())
+        .await;
     assert!(matches!(look(&good).await.expect_err("refused"), LinkError::QueueTaken));
 }

@@ -27,6 +27,7 @@ mod check;
 mod inputs;
 mod look;
 mod operate;
+mod orders;
 mod recovery;
 mod serve;
 mod session;

@@ -70,7 +70,8 @@ impl RabbitMq {
             })
         };
         let is_bad = self.url.as_deref().is_some_and(|text| !is_good(text));
-        is_bad.then(|| "an address of a broker looks like \"amqps://rabbitmq.example.org/vhost\", without user and password".into())
+        is_bad
+            .then(|| "an address of a broker looks like \"amqps://rabbitmq.example.org/vhost\", without user and password".into())
     }
 
     pub(super) fn bad_queue(&self) -> Option<String> {

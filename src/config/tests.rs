@@ -311,7 +311,13 @@ fn variables_reach_a_named_destination() {
     assert_eq!(config.destinations.len(), 2);
     assert!(config.live.policy().check([0, 0, 0, 0, 0, 0, 0, 1].into()).is_ok());
     assert!(!format!("{config:?}").contains("canary"));
-    let secrets = ["DESTINATIONS__MAIN__KEY", "STORAGE__SECRET_KEY", "LIVEKIT__API_SECRET", "KEYCLOAK__CLIENT_SECRET", "RABBITMQ__PASSWORD"];
+    let secrets = [
+        "DESTINATIONS__MAIN__KEY",
+        "STORAGE__SECRET_KEY",
+        "LIVEKIT__API_SECRET",
+        "KEYCLOAK__CLIENT_SECRET",
+        "RABBITMQ__PASSWORD",
+    ];
     for secret in secrets {
         assert!(is_secret_variable(&format!("ROOMCAST_{secret}")), "{secret}");
     }

@@ -111,11 +111,8 @@ impl Identity {
         match input {
             Input::Got { life } => {
                 let unused = (life / UNUSED_PART).min(UNUSED_MOST);
-                self.held = Some(Held {
-                    usable_until: now + life.saturating_sub(unused),
-                    is_forced: self.is_forcing,
-                    is_refused: false,
-                });
+                self.held =
+                    Some(Held { usable_until: now + life.saturating_sub(unused), is_forced: self.is_forcing, is_refused: false });
                 (self.is_asking, self.is_forcing) = (false, false);
                 (self.failures, self.trouble) = (0, None);
                 self.next_try = now + (life / 2).max(LEAST);

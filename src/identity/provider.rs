@@ -177,8 +177,8 @@ fn refused(answer: &StandardErrorResponse<CoreErrorResponseType>, status: u16) -
     let description = answer.error_description().map(|text| text.to_lowercase()).unwrap_or_default();
     match answer.error() {
         _ if matches!(refusal(status), Trouble::Unavailable { .. }) => refusal(status),
+        _ if matches!(status, 404 | 405) => Trouble::NotUnderstood,
         _ if description.contains("service account") => Trouble::NoServiceAccount,
-        _ if description.contains("disabled") => Trouble::SwitchedOff,
         CoreErrorResponseType::InvalidClient | CoreErrorResponseType::UnauthorizedClient => Trouble::WrongClient,
         _ => Trouble::Refused { status },
     }

@@ -19,6 +19,8 @@ use super::wait;
 const SCRIPT: &str = r#"
 log=$1 folder=$2
 shift 2
+# Whoever interrupts the tests from a terminal interrupts us, too: our end comes with the pipe's.
+trap "" INT HUP
 "$@" </dev/null >>"$log" 2>&1 &
 server=$!
 echo "$server"

@@ -14,7 +14,8 @@ use super::{cache, free_tcp_port, until};
 pub const SECRET: &str = "canary-recorder-secret-0123456789";
 /// The secret of the client `Controller`.
 pub const CONTROLLER_SECRET: &str = "canary-controller-secret-0123456789";
-const ADMIN: &str = "admin";
+/// Name and password of whoever may change the realm.
+const ADMIN: &str = "administrator";
 
 /// A running identity provider.
 pub struct Keycloak {
@@ -63,10 +64,9 @@ impl Keycloak {
             format!("--hostname=http://127.0.0.1:{port}"),
             format!("--db-url=jdbc:h2:file:{}/keycloakdb;NON_KEYWORDS=VALUE", folder.display()),
         ];
-        let variables = vec![("KC_BOOTSTRAP_ADMIN_USERNAME", ADMIN.to_owned()), ("KC_BOOTSTRAP_ADMIN_PASSWORD", ADMIN.to_owned())];
         let log = folder.join("log");
         let words = words.iter().map(|word| OsStr::new(word.as_str())).collect();
-        let server = Kept::start(Program { words, variables, log: &log, folder: Some(folder.clone()) });
+        let server = Kept::start(Program { words, variables: Vec::new(), log: &log, folder: Some(folder.clone()) });
         Keycloak { _server: server, port }
     }
 
@@ -120,8 +120,8 @@ impl Keycloak {
     }
 
     fn admin_token(&self) -> String {
-        let url = format!("http://127.0.0.1:{}/realms/master/protocol/openid-connect/token", self.port);
-        let form = format!("grant_type=password&client_id=admin-cli&username={ADMIN}&password={ADMIN}");
+        let url = format!("{}/protocol/openid-connect/token", self.issuer());
+        let form = format!("grant_type=password&client_id=Frontend&username={ADMIN}&password={ADMIN}");
         let answer = curl(&["--data", &form, &url]);
         answer["access_token"].as_str().expect("a token").to_owned()
     }
@@ -141,7 +141,8 @@ impl Keycloak {
 
 /// What a server answers to curl; nothing is null.
 fn curl(arguments: &[&str]) -> Value {
-    let out = Command::new("curl").args(["--silent", "--show-error", "--fail-with-body", "--max-time", "30"]).args(arguments).output();
+    let out =
+        Command::new("curl").args(["--silent", "--show-error", "--fail-with-body", "--max-time", "30"]).args(arguments).output();
     let out = out.expect("curl runs");
     let text = String::from_utf8_lossy(&out.stdout);
     assert!(out.status.success(), "{arguments:?}: {text}{}", String::from_utf8_lossy(&out.stderr));

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use serde_json::json;
@@ -59,7 +60,8 @@ impl RabbitMq {
     }
 
     fn with(folder: Folder) -> RabbitMq {
-        let ports = Ports { amqp: free_tcp_port(), amqps: free_tcp_port(), names: free_tcp_port(), distribution: free_tcp_port() };
+        let ports =
+            Ports { amqp: free_tcp_port(), amqps: free_tcp_port(), names: free_tcp_port(), distribution: free_tcp_port() };
         let mut broker = RabbitMq { broker: None, names: None, folder, ports, certificates: Certificates::make() };
         broker.come_back();
         broker
@@ -78,10 +80,12 @@ impl RabbitMq {
         if self.names.is_none() {
             let epmd = erlang.join("bin/epmd");
             let port = self.ports.names.to_string();
-            let words = [epmd.as_os_str(), OsStr::new("-address"), OsStr::new("127.0.0.1"), OsStr::new("-port"), OsStr::new(&port)];
+            let words =
+                [epmd.as_os_str(), OsStr::new("-address"), OsStr::new("127.0.0.1"), OsStr::new("-port"), OsStr::new(&port)];
             // Its log lies in the folder that it removes.
             let log = names_folder.as_deref().unwrap_or(folder).join("names.log");
-            self.names = Some(Kept::start(Program { words: words.into(), variables: Vec::new(), log: &log, folder: names_folder }));
+            self.names =
+                Some(Kept::start(Program { words: words.into(), variables: Vec::new(), log: &log, folder: names_folder }));
             let port = self.ports.names;
             until(Duration::from_secs(10), "names are kept", || TcpStream::connect(("127.0.0.1", port)).ok());
         }
@@ -106,8 +110,7 @@ impl RabbitMq {
         ];
         let program = cache().join("rabbitmq/usr/lib/rabbitmq/bin/rabbitmq-server");
         let removed = matches!(self.folder, Folder::Shared { .. }).then(|| folder.to_owned());
-        self.broker =
-            Some(Kept::start(Program { words: vec![program.as_os_str()], variables, log: &log, folder: removed }));
+        self.broker = Some(Kept::start(Program { words: vec![program.as_os_str()], variables, log: &log, folder: removed }));
         let port = self.ports.amqp;
         until(Duration::from_secs(90), "RabbitMQ answers", || greets(port).then_some(()));
     }
@@ -125,11 +128,10 @@ impl RabbitMq {
             certificate("good.key"),
             folder.join("definitions.json").display(),
         );
-        let may = |user: &str, configure: &str| {
-            json!({"user": user, "vhost": "/", "configure": configure, "write": ".*", "read": ".*"})
-        };
+        let may = |user: &str, configure: &str| json!({"user": user, "vhost": "/", "configure": configure, "write": ".*", "read": ".*"});
+        let users = [USER, READER].map(|name| json!({"name": name, "password": PASSWORD, "tags": ""}));
         let definitions = json!({
-            "users": [USER, READER].map(|name| json!({"name": name, "password": PASSWORD, "tags": ""})),
+            "users": users,
             "vhosts": [{"name": "/"}],
             "permissions": [may(USER, ".*"), may(READER, "^$")],
         });
@@ -210,13 +212,8 @@ impl Somebody {
 
     /// Publishes as a controller does: without any property.
     pub async fn publish(&self, queue: &str, body: &[u8]) {
-        let sent = self.channel.basic_publish(
-            "".into(),
-            queue.into(),
-            BasicPublishOptions::default(),
-            body,
-            BasicProperties::default(),
-        );
+        let sent =
+            self.channel.basic_publish("".into(), queue.into(), BasicPublishOptions::default(), body, BasicProperties::default());
         sent.await.expect("published").await.expect("confirmed");
     }
 
@@ -225,7 +222,10 @@ impl Somebody {
         let channel = self.connection.create_channel().await.expect("a channel");
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let refused = channel.queue_declare(queue.into(), options, FieldTable::default()).await.err();
-        refused.is_some_and(|refused| refused.to_string().contains("RESOURCE_LOCKED") || refused.to_string().contains("RESOURCELOCKED"))
+        refused.is_some_and(|refused| {
+            let lapin::ErrorKind::ProtocolError(refused) = refused.kind() else { return false };
+            *refused.kind() == AMQPErrorKind::Soft(AMQPSoftError::RESOURCELOCKED)
+        })
     }
 
     /// How many messages wait, and how many consume; `None` when there is no such queue.
@@ -238,5 +238,4 @@ impl Somebody {
         channel.close(200, "".into()).await.expect("closed");
         Some(counts)
     }
-
 }

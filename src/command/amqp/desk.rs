@@ -168,7 +168,10 @@ impl Desk {
                     },
                     Some(room) = counter.mail.next(), if !counter.mail.is_empty() => self.mail(counter, room).await,
                     Some(event) = events.next() => match event {
-                        Event::Error(error) => Err(Over::Lost(LinkError::Lost(error))),
+                        // The end of a channel is told here, too, and belongs to whoever used it.
+                        Event::Error(error) if !counter.link.connection.status().connected() => {
+                            Err(Over::Lost(LinkError::Lost(error)))
+                        }
                         _ => Ok(()),
                     },
                     _ = look.tick(), if is_busy => self.look(counter).await,
@@ -230,7 +233,10 @@ impl Desk {
         let room = match Room::read(&delivery.data) {
             Ok(room) => room,
             Err(bad) => {
-                tracing::warn!(bytes = delivery.data.len(), "a message in the queue of start commands is none, and is dropped: {bad}");
+                tracing::warn!(
+                    bytes = delivery.data.len(),
+                    "a message in the queue of start commands is none, and is dropped: {bad}"
+                );
                 return Ok(checked(delivery.acker.reject(BasicRejectOptions { requeue: false }).await)?);
             }
         };

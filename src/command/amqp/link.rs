@@ -42,7 +42,9 @@ pub enum LinkError {
     #[error("The message broker does not let us in: correct [rabbitmq] user and password.")]
     WrongUser,
     /// The virtual host.
-    #[error("The message broker does not let us into its virtual host: correct the path of [rabbitmq] url, or give the user its permissions.")]
+    #[error(
+        "The message broker does not let us into its virtual host: correct the path of [rabbitmq] url, or give the user its permissions."
+    )]
     NoVirtualHost,
     /// Permissions of the user.
     #[error(

@@ -57,6 +57,7 @@ pub(super) fn check(args: &CheckArgs, config: &Config, media: Media) -> Result<(
     for object in wanted.objects() {
         lines.say(&Finding::new(format!("s3://{}/{}", object.bucket, object.key), stored(config, object)?));
     }
+    super::orders::findings(config)?.iter().for_each(|finding| lines.say(finding));
     if args.publish && !wanted.lives.is_empty() {
         println_out(
             "      --publish tests the stream keys themselves: each stream is begun and ended, and people may see that it was",

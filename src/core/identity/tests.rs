@@ -131,7 +131,6 @@ fn every_trouble_has_a_sentence_and_somebody_to_mend_it() {
         (Trouble::OtherIssuer { issuer: "https://id.example.org/realms/x".into() }, true, "https://id.example.org/realms/x"),
         (Trouble::WrongClient, true, "client_secret"),
         (Trouble::NoServiceAccount, true, "Service accounts roles"),
-        (Trouble::SwitchedOff, true, "enable it"),
         (Trouble::Refused { status: 403 }, true, "403"),
         (Trouble::NotUnderstood, true, "issuer or token_endpoint"),
     ] {

@@ -27,12 +27,10 @@ pub enum Trouble {
         /// What it calls itself.
         issuer: String,
     },
-    /// The client or its secret is wrong; it does not say which.
+    /// The client is not known or switched off, or its secret is wrong; it does not say which.
     WrongClient,
     /// The client has no service account.
     NoServiceAccount,
-    /// The client is switched off.
-    SwitchedOff,
     /// Another refusal.
     Refused {
         /// The status of its answer.
@@ -64,12 +62,11 @@ impl Trouble {
                  [keycloak] token_endpoint."
             ),
             Self::WrongClient => {
-                "The identity provider does not know the client, or its secret is wrong: correct [keycloak] client_id and client_secret.".into()
+                "The identity provider does not let our client in: correct [keycloak] client_id and client_secret, and see that the client is enabled there.".into()
             }
             Self::NoServiceAccount => {
                 "The client has no service account: switch on \"Service accounts roles\" for the client that [keycloak] client_id names.".into()
             }
-            Self::SwitchedOff => "The client is switched off at the identity provider: enable it.".into(),
             Self::Refused { status } => format!("The identity provider gives no access token: it answers {status}."),
             Self::NotUnderstood => {
                 "What answers at the address of the identity provider is none: correct [keycloak] issuer or token_endpoint.".into()
