@@ -95,7 +95,9 @@ const CHURN_S: u64 = 120;
 fn places() -> Vec<TileRect> {
     let mut all: Vec<TileRect> = (0..4).map(|index| TileRect::in_grid(index, 2, 640, 360)).collect();
     let small = |x, y| TileRect { x, y, width: 426, height: 240 };
-    all.extend([(0, 120), (426, 120), (852, 120), (214, 360), (640, 360), (0, 360), (426, 360), (852, 360)].map(|(x, y)| small(x, y)));
+    all.extend(
+        [(0, 120), (426, 120), (852, 120), (214, 360), (640, 360), (0, 360), (426, 360), (852, 360)].map(|(x, y)| small(x, y)),
+    );
     all
 }
 

@@ -75,8 +75,7 @@ fn a_meeting_is_recorded_landscape_upright_and_small_at_once() {
     println!("load {}", std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim());
 
     let (grid, column) = (Layout::built_in("grid").unwrap(), Layout::parse("column.toml", COLUMN).unwrap());
-    for (name, layout, width, height) in
-        [("wide", &grid, 1280, 720), ("upright", &column, 720, 1280), ("small", &grid, 854, 480)]
+    for (name, layout, width, height) in [("wide", &grid, 1280, 720), ("upright", &column, 720, 1280), ("small", &grid, 854, 480)]
     {
         println!("{name}:");
         let film = Film::watch(&folder.path().join(format!("{name}.mp4")), &tiles(layout, width, height));

@@ -106,18 +106,9 @@ fn bad_files_have_exact_messages() {
             "[session]\nconference_grace = \"2h\"\n",
             "roomcast.toml, line 2: session.conference_grace: 2h is out of range: it must be 5s to 1h",
         ),
-        (
-            "[sesion]\nx = 1\n",
-            "roomcast.toml, line 2: sesion.x: unknown field `sesion`, expected one of {sections}",
-        ),
-        (
-            "[sesion]\n",
-            "roomcast.toml, line 1: sesion: unknown field `sesion`, expected one of {sections}",
-        ),
-        (
-            "fps = 30\n",
-            "roomcast.toml, line 1: fps: unknown field `fps`, expected one of {sections}",
-        ),
+        ("[sesion]\nx = 1\n", "roomcast.toml, line 2: sesion.x: unknown field `sesion`, expected one of {sections}"),
+        ("[sesion]\n", "roomcast.toml, line 1: sesion: unknown field `sesion`, expected one of {sections}"),
+        ("fps = 30\n", "roomcast.toml, line 1: fps: unknown field `fps`, expected one of {sections}"),
         ("programme = 3\n", "roomcast.toml, line 1: programme: invalid type: integer `3`, expected struct Programme"),
         (
             "[livekit]\nurl = \"ftp://x\"\n",
@@ -224,11 +215,7 @@ fn bad_variables_are_named() {
             "720",
             "unknown field `height`, expected one of `size`, `fps`, `language`, `video_kbps`, `sound_kbps`",
         ),
-        (
-            "ROOMCAST_NOTHING__HEIGHT",
-            "720",
-            "unknown field `nothing`, expected one of {sections}",
-        ),
+        ("ROOMCAST_NOTHING__HEIGHT", "720", "unknown field `nothing`, expected one of {sections}"),
         ("ROOMCAST_RENDITIONS__SMALL__SIZE", "wide", "\"wide\" is not a size; write it like \"1280x720\""),
         ("ROOMCAST_MIXER_DELAY", "800ms", "section and field are separated by two underscores; write ROOMCAST_MIXER__DELAY"),
         ("ROOMCAST_LIVEKIT__API_SECRET", " ", "must be text in quotes, and not empty"),

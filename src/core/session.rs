@@ -367,6 +367,8 @@ impl Session {
                     self.people.listed();
                     self.connection = Connection::Inside;
                     self.first_list = false;
+                    // Somebody may have withdrawn meanwhile.
+                    self.at_once |= self.settings.consent != ConsentRule::NotAsked;
                 }
             }
             ConferenceEvent::Joined { participant, name } => self.people.joined(participant, name, now),
@@ -417,6 +419,8 @@ impl Session {
         self.connection = Connection::Listing;
         self.people.doubt_everybody();
         self.people.set_unheard(false);
+        // Whoever may be recorded is told with the list.
+        self.people.forget_consents();
         self.subscribed = None;
         self.reporters.values_mut().for_each(Reporter::forgotten);
         if self.phase != Phase::Entering {

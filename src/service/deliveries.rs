@@ -304,7 +304,9 @@ impl Deliveries {
     }
 
     fn begin_live(&mut self, target: &TargetId) -> std::io::Result<()> {
-        let Some(live) = self.lives.get_mut(target).filter(|live| live.permitted && live.running.is_none()) else { return Ok(()) };
+        let Some(live) = self.lives.get_mut(target).filter(|live| live.permitted && live.running.is_none()) else {
+            return Ok(());
+        };
         let Some(NextTake { at, end, .. }) = live.next.pop_front() else { return Ok(()) };
         let outlet = self.outlets.get(live.job.rendition).ok_or_else(no_rendition)?;
         let environment = match &self.environment {

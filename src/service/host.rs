@@ -176,13 +176,7 @@ impl Host {
         self.tasks.spawn(running.instrument(span));
     }
 
-    fn order(
-        &self,
-        room: &amqp::Room,
-        session: SessionId,
-        is_served: bool,
-        again: mpsc::Receiver<()>,
-    ) -> (SessionOrder, Clock) {
+    fn order(&self, room: &amqp::Room, session: SessionId, is_served: bool, again: mpsc::Receiver<()>) -> (SessionOrder, Clock) {
         let HostSettings { terms, .. } = &self.settings;
         let clock = SessionClock::start();
         let steward = RoomSteward {

@@ -179,7 +179,9 @@ impl Keeping {
                     .and_then(|stores| {
                         RecordingUploads::start(stores, Arc::new(SystemDisk), folder.clone()).map_err(|error| error.to_fault())
                     })
-                    .inspect_err(|fault| tracing::error!(reason = %fault, folder = %folder.display(), "cannot go on with an upload"))
+                    .inspect_err(
+                        |fault| tracing::error!(reason = %fault, folder = %folder.display(), "cannot go on with an upload"),
+                    )
                     .ok()
                     .map(Arc::new),
             };
@@ -222,11 +224,8 @@ mod tests {
 
     #[test]
     fn names_hold_nothing_that_a_path_must_not_hold() {
-        let naming = Naming {
-            session: SessionId::new("s-1"),
-            room: "../a b/ü".into(),
-            start: "2026-11-22T01:02:03.5Z".parse().unwrap(),
-        };
+        let naming =
+            Naming { session: SessionId::new("s-1"), room: "../a b/ü".into(), start: "2026-11-22T01:02:03.5Z".parse().unwrap() };
         assert_eq!(naming.fill("/r/{room}/{start}-{session}.mp4"), "/r/___a_b__/2026-11-22T01-02-03Z-s-1.mp4");
         assert_eq!(naming.fill("plain.mp4"), "plain.mp4");
     }

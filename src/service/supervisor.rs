@@ -421,7 +421,8 @@ impl Session<'_> {
             }
             FromWorker::Written { target, until, bytes, file } => {
                 tracing::debug!(target.id = %target, %until, bytes, "written");
-                let ordered = self.order.recordings.iter().find(|order| order.id == target).and_then(|order| order.uploads.as_ref());
+                let ordered =
+                    self.order.recordings.iter().find(|order| order.id == target).and_then(|order| order.uploads.as_ref());
                 let commanded = self.commanded.as_ref().and_then(|commanded| commanded.uploads(&target));
                 if let Some(uploads) = ordered.or(commanded) {
                     uploads.written(file.as_ref(), bytes);

@@ -484,7 +484,8 @@ fn enter(
             let mut settings = OpenTalkSettings::new(controller, display_name, clock, capture);
             settings.ingest.mixer_delay = job.mixer_delay;
             let resumed = job.commanded.iter().flat_map(|commanded| &commanded.resumed);
-            let recording = resumed.filter(|resumed| resumed.what == WantedTarget::Recording).map(|resumed| resumed.target.clone());
+            let recording =
+                resumed.filter(|resumed| resumed.what == WantedTarget::Recording).map(|resumed| resumed.target.clone());
             settings.former = follows.then(|| FormerWorker { recording: recording.last() });
             opentalk::enter(settings, media, tickets)
         }

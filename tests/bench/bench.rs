@@ -90,7 +90,10 @@ fn main() {
         std::fs::write(&path, report::json(&rows, rooms.as_ref(), destinations.as_ref())).expect("the JSON file is written");
     }
     let crowded = rooms.is_some_and(|rooms| !rooms.is_kept());
-    if rows.iter().any(|row| !row.missed().is_empty()) || crowded || destinations.is_some_and(|destinations| !destinations.is_kept()) {
+    if rows.iter().any(|row| !row.missed().is_empty())
+        || crowded
+        || destinations.is_some_and(|destinations| !destinations.is_kept())
+    {
         std::process::exit(1);
     }
 }
@@ -103,7 +106,9 @@ fn wish(arguments: Vec<String>) -> Wish {
             "--quick" => (wish.seconds, wish.repetitions) = (15, 1),
             "--json" => wish.json = Some(arguments.next().expect("--json needs a file").into()),
             "--only" => wish.only = arguments.next(),
-            other => panic!("{other} is not known; usage: scripts/bench [--json FILE] [--quick] [--only 5x720|rooms|destinations]"),
+            other => {
+                panic!("{other} is not known; usage: scripts/bench [--json FILE] [--quick] [--only 5x720|rooms|destinations]")
+            }
         }
     }
     wish
@@ -149,7 +154,8 @@ impl Canvas {
         let size = (height * 16 / 9, height);
         let scene = scene(people, CanvasSize { width_px: size.0, height_px: size.1 });
         let rects = scene.tiles.iter().map(|tile| tile.rect);
-        let tiles = rects.map(|r| TileRect { x: r.x as usize, y: r.y as usize, width: r.width as usize, height: r.height as usize });
+        let tiles =
+            rects.map(|r| TileRect { x: r.x as usize, y: r.y as usize, width: r.width as usize, height: r.height as usize });
         Self { tiles: tiles.collect(), size, scene }
     }
 }

@@ -29,7 +29,12 @@ pub(super) struct Desk {
 
 impl Desk {
     /// A board for so many Sessions; with an interface when there is an address for it.
-    pub(super) fn open(listen: Option<SocketAddr>, sessions: usize, config: &Config, listening: &Listening) -> Result<Self, Failure> {
+    pub(super) fn open(
+        listen: Option<SocketAddr>,
+        sessions: usize,
+        config: &Config,
+        listening: &Listening,
+    ) -> Result<Self, Failure> {
         let board = Board::new(sessions);
         let Some(listen) = listen else { return Ok(Self { board, _server: None }) };
         let token = config.http.secret().map_err(Failure::operator)?.as_ref().map(Token::new);

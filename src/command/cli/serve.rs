@@ -37,7 +37,8 @@ pub(super) fn serve(config: &Config, config_file: Option<PathBuf>) -> Result<(),
         let _inside = listening.enter();
         let Checked { provider, broker, keeping, settings } = checked;
         let (orders, received) = Orders::start(broker);
-        let settings = settings(Identity::start(provider), session::own_arguments(config_file.as_deref(), "worker"), desk.board.clone());
+        let settings =
+            settings(Identity::start(provider), session::own_arguments(config_file.as_deref(), "worker"), desk.board.clone());
         (Host::new(settings, orders), received, keeping)
     };
     go_on_with_what_is_left(&keeping, &listening)?;

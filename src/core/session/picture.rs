@@ -19,6 +19,10 @@ impl Session {
         if matches!(self.phase, Phase::Ending | Phase::Over) {
             return;
         }
+        if self.connection == Connection::Listing && self.settings.consent != ConsentRule::NotAsked {
+            // Who may be recorded is known when the list is complete. Until then holds what held before.
+            return;
+        }
         let from = (self.people.revision(), self.connection.clone());
         let due = self.place_due_at().is_some_and(|at| at <= now);
         if self.derived_from.as_ref() == Some(&from) && !due {
@@ -62,7 +66,7 @@ impl Session {
     fn subscribe(&mut self, wished: &[Scene]) {
         // Outside there is nobody to tell; the wish is told again, whole, when we are back. Only what may not be received any more is told at once,
         // because media may still come.
-        let unheard = self.unheard_at().is_some_and(|at| at <= self.now) && self.settings.consent != ConsentRule::NotAsked;
+        let unheard = self.unheard_at().is_some_and(|at| at <= self.now);
         if !matches!(self.connection, Connection::Listing | Connection::Inside) && !unheard {
             return;
         }
@@ -97,6 +101,6 @@ impl Session {
 
     /// Signaling is lost, and media are kept for a moment.
     fn is_bridged(&self) -> bool {
-        self.settings.consent != ConsentRule::NotAsked && self.unheard_at().is_some_and(|at| at > self.now)
+        self.unheard_at().is_some_and(|at| at > self.now)
     }
 }

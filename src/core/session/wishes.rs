@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::conference::{ConferenceCommand, Delivery, TargetWish};
 use crate::fault::Fault;
 use crate::ids::TargetId;
+use crate::stage::ConsentRule;
 use crate::standing::standing;
 use crate::target::{Target, TargetState};
 use crate::time::SessionTime;
@@ -158,8 +159,11 @@ impl Session {
 
     /// When it is too long that nobody can withdraw their consent.
     pub(super) fn unheard_at(&self) -> Option<SessionTime> {
+        let asked = self.settings.consent != ConsentRule::NotAsked;
         match self.connection {
-            Connection::Outside { since, .. } if self.phase == Phase::Live => Some(since + self.settings.signaling_grace),
+            Connection::Outside { since, .. } if asked && self.phase == Phase::Live => {
+                Some(since + self.settings.signaling_grace)
+            }
             _ => None,
         }
     }

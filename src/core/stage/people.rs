@@ -106,6 +106,12 @@ impl People {
         before && !person.may_be_recorded(rule, unheard)
     }
 
+    /// Nobody has agreed until they are told to have.
+    pub fn forget_consents(&mut self) {
+        self.persons.values_mut().for_each(|person| person.consents = false);
+        self.revision += 1;
+    }
+
     /// Nobody can be heard withdrawing their consent from now on, or they can again. Says whether that changed anything.
     pub fn set_unheard(&mut self, unheard: bool) -> bool {
         let changes = self.unheard != unheard && self.rule != ConsentRule::NotAsked;

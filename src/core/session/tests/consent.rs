@@ -49,6 +49,26 @@ fn a_withdrawal_holds_for_everything_that_is_not_mixed_yet() {
 }
 
 #[test]
+fn after_a_rejoin_holds_what_the_room_states_now() {
+    let mut play = Play::entered(asked(), &["ada", "bob"]);
+    play.consents(1000, "ada", true);
+    play.consents(1000, "bob", true);
+    play.lost(5000);
+    let before = play.log.len();
+    play.event(6000, ConferenceEvent::Entered { title: None });
+    for name in ["ada", "bob"] {
+        play.joins(6000, name);
+        play.up(6000, name, TrackKind::Camera);
+        play.consents(6000, name, name == "ada");
+    }
+    assert_eq!(play.log.len(), before, "nothing changes while the list is told: {:?}", &play.log[before..]);
+    play.event(6000, ConferenceEvent::Listed);
+    assert_eq!(play.tiles(), ["ada"]);
+    assert_eq!(play.shown().from, SessionTime::ZERO);
+    assert_eq!(play.layer("bob", TrackKind::Camera), None);
+}
+
+#[test]
 fn who_leaves_has_to_agree_again() {
     let mut play = Play::entered(asked(), &["ada", "bob"]);
     play.consents(1000, "bob", true);
@@ -86,7 +106,10 @@ fn while_nobody_can_withdraw_media_are_kept_for_three_seconds_and_then_a_card_is
     assert!(play.shown().audible.is_empty());
     assert!(play.subscribed().is_empty());
     assert!(play.notice().is_some());
-    play.enter(20_000, &["ada"]);
+    play.event(20_000, ConferenceEvent::Entered { title: None });
+    play.joins(20_000, "ada");
+    play.up(20_000, "ada", TrackKind::Camera);
     play.consents(20_000, "ada", true);
+    play.event(20_000, ConferenceEvent::Listed);
     assert_eq!(play.tiles(), ["ada"]);
 }
