@@ -405,7 +405,11 @@ mod tests {
         let waiting: Vec<_> = (0..COMMANDS).map(|_| Box::pin(switch())).collect();
         let waiting = futures_util::future::join_all(waiting);
         tokio::pin!(waiting);
-        assert!(futures_util::poll!(&mut waiting).is_pending());
+        std::future::poll_fn(|context| {
+            assert!(waiting.as_mut().poll(context).is_pending());
+            std::task::Poll::Ready(())
+        })
+        .await;
         assert_eq!(switch().await, Err(Refusal::Busy));
         entry.ended(&Outcome::default());
         assert_eq!(switch().await, Err(Refusal::Ending));

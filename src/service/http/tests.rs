@@ -261,11 +261,10 @@ fn busy() -> Snapshot {
         sentence: sentence.into(),
     };
     let at = SessionTime::from_millis(90_000);
-    let reason = Reason::ConnectionRefused;
-    let state = Some(LiveState::Retrying { attempt: 3, at, reason: reason.clone() });
+    let state = LiveState::Retrying { attempt: 3, at, reason: Reason::ConnectionRefused };
     let figures = LiveFigures { confirmed_bytes: 4000, left_out: 7, ..LiveFigures::default() };
-    let fault = Some(reason.fault(Retry::Never));
-    let live = LiveStand { state, figures, fault, retries: 2, ..LiveStand::new(TargetId::new("youtube")) };
+    let fault = state.fault(SessionTime::from_millis(88_500));
+    let live = LiveStand { state: Some(state), figures, fault, retries: 2, ..LiveStand::new(TargetId::new("youtube")) };
     let status = upload::Status {
         state: upload::State::Retrying(trouble("The storage does not answer.")),
         key: "standup.mp4".into(),
@@ -309,7 +308,7 @@ async fn status_shows_every_session_and_target_with_its_last_fault() {
     let (code, status) = ours(&server, "GET", "/status", "").await;
     assert_eq!((code, status["version"].as_str()), (200, Some(env!("CARGO_PKG_VERSION"))));
     let fault = |blame: &str, after: Value, sentence: &str| json!({ "scope": "target", "blame": blame, "retry_after_s": after, "sentence": sentence });
-    let refused = fault("destination", Value::Null, "The server refuses the connection.");
+    let refused = fault("destination", json!(1.5), "The server refuses the connection.");
     let silent = fault("destination", json!(1.5), "The storage does not answer.");
     let target = |id: &str, kind: &str, state: &str, bytes: u64| json!({ "id": id, "kind": kind, "state": state, "bytes": bytes, "bytes_wanted": null, "left_out": null, "retries": null, "fault": null });
     let mut uploaded = target("s3://team/standup.mp4", "upload", "retrying", 600);
