@@ -16,6 +16,7 @@ mod delivery;
 pub mod generate;
 mod load;
 mod look;
+mod renditions;
 mod value;
 
 pub use avatars::Avatars;
@@ -23,6 +24,7 @@ pub use delivery::{Addressing, Checksums, Destination, Destinations, Live, Prese
 pub(crate) use load::reason;
 pub use load::{ConfigError, load, parse};
 pub use look::{Language, Layout, Slates, Strip};
+pub use renditions::{PROGRAMME, Rendition, RenditionChoice, Renditions, UnknownRendition, is_name};
 pub use value::{ConfigSecret, PictureSize, SizeError, Span, SpanError, bad_server_url};
 
 /// Whether a variable holds a secret. No child process inherits it: workers get what they need over their private socket.
@@ -38,6 +40,9 @@ pub fn is_secret_variable(name: &str) -> bool {
 pub struct Config {
     /// The mixed picture and sound.
     pub programme: Programme,
+    /// Other encodings of the programme by name, made at the same time, for `--to NAME=TARGET`: up to 40 small letters, digits and - each. One that no
+    /// Target uses is not made.
+    pub renditions: Renditions,
     /// How the mixer waits.
     pub mixer: Mixer,
     /// How loud everybody is.
@@ -77,8 +82,8 @@ pub struct Programme {
     pub fps: u32,
     /// The language of slates and of whatever else Roomcast itself writes into the picture.
     pub language: Language,
-    /// Average and highest rate of the H.264 picture in kbit/s, 100 to 50000. When absent it follows from the height: 1200 up to 480
-    /// lines, 3000 up to 720, 4500 above.
+    /// Average and highest rate of the H.264 picture in kbit/s, 100 to 50000. When absent it follows from the shorter side: 1200 up
+    /// to 480 pixels, 3000 up to 720, 4500 above.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u16", example = 3000)]
     pub video_kbps: Option<u32>,
@@ -94,13 +99,9 @@ impl Default for Programme {
 }
 
 impl Programme {
-    /// The rate of the picture: as configured, or by its height.
+    /// The rate of the picture: as configured, or by its size.
     pub fn video_kbps(&self) -> u32 {
-        self.video_kbps.unwrap_or(match self.size.height_px() {
-            0..=480 => 1200,
-            481..=720 => 3000,
-            _ => 4500,
-        })
+        self.video_kbps.unwrap_or_else(|| renditions::usual_kbps(self.size))
     }
 }
 
@@ -279,6 +280,7 @@ impl Config {
         number("programme.fps", self.programme.fps, 1, 60)
             .or_else(|| number("programme.video_kbps", self.programme.video_kbps(), 100, 50_000))
             .or_else(|| number("programme.sound_kbps", self.programme.sound_kbps, 32, 320))
+            .or_else(|| renditions::bad_rendition(&self.renditions).map(|m| ("renditions", m)))
             .or_else(|| span("mixer.delay", self.mixer.delay, ms(200), ms(2000)))
             .or_else(|| lufs("sound.target_lufs", self.sound.target_lufs))
             .or_else(|| number("sound.duck_db", self.sound.duck_db, 0, 40))

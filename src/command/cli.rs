@@ -39,7 +39,7 @@ pub struct Roles {
     /// Measures a file that a rehearsal made.
     pub inspect: fn(&Path) -> Result<Inspection, Fault>,
     /// Looks whether this machine can do what a Session needs.
-    pub check: fn(&Rendition) -> Vec<Finding>,
+    pub check: fn(&[Rendition]) -> Vec<Finding>,
     /// Makes an access token: API key, its secret, room, identity, lifetime.
     pub mint: fn(&str, &Secret, &str, &str, Duration) -> Result<Secret, Fault>,
 }
@@ -154,7 +154,8 @@ struct RecordArgs {
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "")]
     api_secret: Option<String>,
     /// Where the programme goes, any number of times: FILE.mp4, s3://bucket/key.mp4, rtmp://host/app (with --key-file), or the name of a
-    /// live destination in the configuration
+    /// live destination in the configuration. NAME= before it gives it that
+    /// rendition of the configuration
     #[arg(long, value_name = "TARGET", required = true)]
     to: Vec<String>,
     #[command(flatten)]
@@ -172,7 +173,8 @@ struct RehearseArgs {
     #[arg(long, value_name = "TIME", default_value = "20s")]
     duration: Span,
     /// Where the programme goes, any number of times: FILE.mp4, s3://bucket/key.mp4, rtmp://host/app (with --key-file), or the name of a
-    /// live destination in the configuration; by default recordings/rehearsal.mp4
+    /// live destination in the configuration. NAME= before it gives it that
+    /// rendition of the configuration; by default recordings/rehearsal.mp4
     #[arg(long, value_name = "TARGET", default_value = "recordings/rehearsal.mp4", hide_default_value = true)]
     to: Vec<String>,
     #[command(flatten)]

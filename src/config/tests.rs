@@ -46,6 +46,30 @@ fn bad_files_have_exact_messages() {
             "[mixer]\ndelay = \"5 parsecs\"\n",
             "roomcast.toml, line 2: mixer.delay: \"5 parsecs\" is not a length of time; write it like \"500ms\", \"60s\", \"2m\" or \"12h\"",
         ),
+        (
+            "[renditions.small]\n\nsize = \"641x360\"\n",
+            "roomcast.toml, line 1: renditions.small: 641x360 is odd: width and height must be even numbers",
+        ),
+        (
+            "[renditions.small]\nfps = 15\n",
+            "roomcast.toml, line 1: renditions.small: unknown field `fps`, expected one of `size`, `video_kbps`, `sound_kbps`, `layout`",
+        ),
+        (
+            "[renditions.small]\nvideo_kbps = 99\n",
+            "roomcast.toml, line 1: renditions.small: video_kbps: 99 is out of range: it must be 100 to 50000",
+        ),
+        (
+            "[renditions.small]\nsound_kbps = 500\n",
+            "roomcast.toml, line 1: renditions.small: sound_kbps: 500 is out of range: it must be 32 to 320",
+        ),
+        (
+            "[renditions.Small]\n",
+            "roomcast.toml, line 1: renditions.Small: a rendition is called by up to 40 small letters, digits and -",
+        ),
+        (
+            "[renditions.programme]\n",
+            "roomcast.toml, line 1: renditions.programme: \"programme\" is the rendition of [programme]; choose another name",
+        ),
         ("[mixer]\ndelay = \"100ms\"\n", "roomcast.toml, line 2: mixer.delay: 100ms is out of range: it must be 200ms to 2s"),
         ("[mixer]\ndelay = \"3s\"\n", "roomcast.toml, line 2: mixer.delay: 3s is out of range: it must be 200ms to 2s"),
         ("[sound]\ntarget_lufs = -5\n", "roomcast.toml, line 2: sound.target_lufs: -5 is out of range: it must be -30 to -10"),
@@ -80,15 +104,15 @@ fn bad_files_have_exact_messages() {
         ),
         (
             "[sesion]\nx = 1\n",
-            "roomcast.toml, line 2: sesion.x: unknown field `sesion`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `log`",
+            "roomcast.toml, line 2: sesion.x: unknown field `sesion`, expected one of `programme`, `renditions`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `log`",
         ),
         (
             "[sesion]\n",
-            "roomcast.toml, line 1: sesion: unknown field `sesion`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `log`",
+            "roomcast.toml, line 1: sesion: unknown field `sesion`, expected one of `programme`, `renditions`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `log`",
         ),
         (
             "fps = 30\n",
-            "roomcast.toml, line 1: fps: unknown field `fps`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `log`",
+            "roomcast.toml, line 1: fps: unknown field `fps`, expected one of `programme`, `renditions`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `log`",
         ),
         ("programme = 3\n", "roomcast.toml, line 1: programme: invalid type: integer `3`, expected struct Programme"),
         (
@@ -132,7 +156,7 @@ fn bad_files_have_exact_messages() {
         ),
         (
             "[destinations.main]\nkey = \"canary\"\nurl = \"rtmp://x/y\"\n",
-            "roomcast.toml, line 1: destinations.main: unknown field `url`, expected one of `preset`, `address`, `key`, `key_file`",
+            "roomcast.toml, line 1: destinations.main: unknown field `url`, expected one of `preset`, `address`, `key`, `key_file`, `rendition`",
         ),
         (
             "[destinations.main]\nkey = \"canary\"\nkey_file = \"b\"\n",
@@ -173,15 +197,16 @@ fn bad_variables_are_named() {
         (
             "ROOMCAST_NOTHING__HEIGHT",
             "720",
-            "unknown field `nothing`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `log`",
+            "unknown field `nothing`, expected one of `programme`, `renditions`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `log`",
         ),
+        ("ROOMCAST_RENDITIONS__SMALL__SIZE", "wide", "\"wide\" is not a size; write it like \"1280x720\""),
         ("ROOMCAST_MIXER_DELAY", "800ms", "section and field are separated by two underscores; write ROOMCAST_MIXER__DELAY"),
         ("ROOMCAST_LIVEKIT__API_SECRET", " ", "must be text in quotes, and not empty"),
         ("ROOMCAST_DESTINATIONS__MAIN__KEY", " ", "must be text in quotes, and not empty"),
         (
             "ROOMCAST_DESTINATIONS__MAIN__URL",
             "rtmp://x/y",
-            "unknown field `url`, expected one of `preset`, `address`, `key`, `key_file`",
+            "unknown field `url`, expected one of `preset`, `address`, `key`, `key_file`, `rendition`",
         ),
     ];
     for (variable, value, expected) in table {

@@ -31,24 +31,24 @@ use crate::mixer::still::Still;
 use crate::mixer::video::VideoMixerError;
 use crate::span::carried;
 
-/// Size and quality of one encoding of the pictures.
+/// Size and quality of one encoding.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RenditionSettings {
     /// Size of the canvas.
     pub canvas: CanvasSize,
     /// H.264 rate, kbit/s.
     pub video_kbps: u32,
+    /// AAC rate of the sound beside them, kbit/s. It is encoded once for all Renditions of the same rate.
+    pub sound_kbps: u32,
 }
 
-/// Renditions, rate, quality and loudness of the sound, and delay of a Programme.
+/// Renditions, rate, loudness of the sound, and delay of a Programme.
 #[derive(Clone, Debug)]
 pub struct ProgrammeSettings {
-    /// The encodings of the pictures, in the order of [`Scenes`]: at least one.
+    /// The encodings, in the order of [`Scenes`]: at least one.
     pub renditions: Arc<[RenditionSettings]>,
     /// Pictures a second, in all of them.
     pub fps: u32,
-    /// AAC rate, kbit/s; all Renditions have the same sound.
-    pub sound_kbps: u32,
     /// What is made at time T shows the instant T − delay.
     pub delay: Duration,
     /// How loud everybody is made.

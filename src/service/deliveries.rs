@@ -33,12 +33,26 @@ pub(super) enum DeliveryReport {
     Live(LiveReport),
 }
 
+/// Where the packets of one Rendition come out.
+pub(super) struct Outlet {
+    ring: Ring,
+    /// What its encoders make in a second.
+    bytes_per_s: u64,
+}
+
+impl Outlet {
+    /// Of this Rendition.
+    pub(super) fn new(rendition: &Rendition, ring: Ring) -> Self {
+        Self { ring, bytes_per_s: u64::from(rendition.video_kbps + rendition.sound_kbps) * 1000 / 8 }
+    }
+}
+
 /// All Targets.
 pub(super) struct Deliveries {
-    ring: Ring,
+    /// One for each Rendition.
+    outlets: Vec<Outlet>,
     clock: SessionClock,
     rules: LiveRules,
-    bytes_per_s: u64,
     /// Made for the first live destination.
     environment: Option<LiveEnvironment>,
     recordings: BTreeMap<TargetId, Recording>,
@@ -50,6 +64,7 @@ pub(super) struct Deliveries {
 
 /// Where a recording is written, and its writer while a Take runs.
 struct Recording {
+    rendition: usize,
     folder: PathBuf,
     take: TakeId,
     /// Name of the file that grows.
@@ -67,20 +82,17 @@ impl Deliveries {
     pub(super) fn new(
         targets: &[TargetJob],
         rules: LiveRules,
-        rendition: &Rendition,
+        outlets: Vec<Outlet>,
         first_take: TakeId,
-        ring: Ring,
         clock: SessionClock,
     ) -> (Self, mpsc::Receiver<(TargetId, DeliveryReport)>) {
         let (reports, receiver) = mpsc::channel(REPORTS);
-        let bytes_per_s = u64::from(rendition.video_kbps + rendition.sound_kbps) * 1000 / 8;
         let (recordings, lives) = (BTreeMap::new(), BTreeMap::new());
-        let mut all =
-            Self { ring, clock, rules, bytes_per_s, environment: None, recordings, lives, open: BTreeSet::new(), reports };
+        let mut all = Self { outlets, clock, rules, environment: None, recordings, lives, open: BTreeSet::new(), reports };
         for target in targets {
             match target.clone() {
-                TargetJob::Recording { id, folder } => {
-                    let recording = Recording { folder, take: first_take, file: String::new(), writer: None };
+                TargetJob::Recording { id, rendition, folder } => {
+                    let recording = Recording { rendition, folder, take: first_take, file: String::new(), writer: None };
                     all.recordings.insert(id, recording);
                 }
                 TargetJob::Live(job) => _ = all.lives.insert(job.id.clone(), Live { job, running: None }),
@@ -148,6 +160,7 @@ impl Deliveries {
 
     fn begin_recording(&mut self, target: &TargetId, take: TakeId, at: SessionTime) -> std::io::Result<()> {
         let Some(recording) = self.recordings.get_mut(target) else { return Ok(()) };
+        let outlet = self.outlets.get(recording.rendition).ok_or_else(no_rendition)?;
         recording.take = take;
         let settings = RecordingSettings { id: target.clone(), folder: recording.folder.clone(), take, start: at };
         let (reports, id) = (self.reports.clone(), target.clone());
@@ -155,12 +168,13 @@ impl Deliveries {
             // A recording's own thread may wait for the worker's task; after the worker's end nobody listens.
             let _ = reports.blocking_send((id.clone(), DeliveryReport::Recording(report)));
         };
-        recording.writer = Some(RecordingTarget::start(settings, self.ring.record_from(at), report)?);
+        recording.writer = Some(RecordingTarget::start(settings, outlet.ring.record_from(at), report)?);
         Ok(())
     }
 
     fn begin_live(&mut self, target: &TargetId, at: SessionTime) -> std::io::Result<()> {
         let Some(live) = self.lives.get_mut(target) else { return Ok(()) };
+        let outlet = self.outlets.get(live.job.rendition).ok_or_else(no_rendition)?;
         let environment = match &self.environment {
             Some(environment) => environment.clone(),
             None => {
@@ -173,13 +187,18 @@ impl Deliveries {
             id: target.clone(),
             destination: Destination::new(&live.job.address, live.job.key.clone()).map_err(std::io::Error::other)?,
             start: at,
-            bytes_per_s: self.bytes_per_s,
+            bytes_per_s: outlet.bytes_per_s,
             seed: std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), target),
         };
         let report = reporter(target.clone(), self.reports.clone());
-        live.running = Some(LiveTarget::start(environment, settings, self.ring.clone(), self.clock, report)?);
+        live.running = Some(LiveTarget::start(environment, settings, outlet.ring.clone(), self.clock, report)?);
         Ok(())
     }
+}
+
+/// A Target that names a Rendition which the job does not have.
+fn no_rendition() -> std::io::Error {
+    std::io::Error::other("the programme has no such rendition")
 }
 
 /// Passes on what a live destination says, without ever holding its thread up: figures are dropped while the worker does not look, states wait.

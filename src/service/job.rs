@@ -6,7 +6,7 @@ use std::time::Duration;
 use recorder_core::address::AddressPolicy;
 use recorder_core::fault::Fault;
 use recorder_core::ids::{SessionId, TakeId, TargetId, TrackId};
-use recorder_core::layout::LookText;
+use recorder_core::layout::{LookText, NamedText};
 use recorder_core::live::LiveState;
 use recorder_core::secret::Secret;
 pub use recorder_core::supervision::Caution;
@@ -28,8 +28,8 @@ pub struct Job {
     pub conference: ConferenceJob,
     /// How the programme looks, already checked once by the supervisor, so it is valid.
     pub look: LookText,
-    /// Size and rate of the programme.
-    pub rendition: Rendition,
+    /// The encodings of the programme: at least one, all of the same pictures a second.
+    pub renditions: Vec<Rendition>,
     /// How long the mixer waits for late media.
     pub mixer_delay: Duration,
     /// How loud everybody is made.
@@ -57,6 +57,8 @@ pub struct Job {
 /// Size, rate and quality of one encoding of the Programme.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rendition {
+    /// What it is called.
+    pub name: String,
     /// Width in pixels, even.
     pub width_px: u32,
     /// Height in pixels, even.
@@ -67,6 +69,8 @@ pub struct Rendition {
     pub video_kbps: u32,
     /// AAC rate, kbit/s.
     pub sound_kbps: u32,
+    /// Who stands where in it, when that is not as in the others; already checked.
+    pub layout: Option<NamedText>,
 }
 
 /// How to join.
@@ -99,7 +103,9 @@ pub enum TargetJob {
     Recording {
         /// Its name within the Session.
         id: TargetId,
-        /// Folder of this Session in the spool; exists, and may hold what earlier workers wrote.
+        /// Which of the Renditions it records, counted from zero.
+        rendition: usize,
+        /// Its folder in the spool; exists, and may hold what earlier workers wrote.
         folder: PathBuf,
     },
     /// A live destination.
@@ -111,6 +117,8 @@ pub enum TargetJob {
 pub struct LiveJob {
     /// Its name within the Session; what people are told.
     pub id: TargetId,
+    /// Which of the Renditions it gets, counted from zero.
+    pub rendition: usize,
     /// `rtmp://` or `rtmps://` address of the application, checked by the supervisor.
     pub address: String,
     /// The stream key.

@@ -9,5 +9,6 @@ pub mod order;
 pub mod process;
 pub mod progress;
 mod rate;
+mod renditions;
 pub mod supervisor;
 pub mod usage;

@@ -54,8 +54,8 @@ pub struct SessionOrder {
     pub room: Room,
     /// How the programme looks; was checked without an error.
     pub look: LookText,
-    /// Size, rate and quality.
-    pub rendition: Rendition,
+    /// Size, rate and quality of each encoding; at least one.
+    pub renditions: Vec<Rendition>,
     /// How long the mixer waits.
     pub mixer_delay: Duration,
     /// How loud everybody is made.
@@ -68,8 +68,8 @@ pub struct SessionOrder {
     pub conference_grace: Duration,
     /// End in any case.
     pub max_duration: Duration,
-    /// What is recorded, if anything is.
-    pub recording: Option<RecordingOrder>,
+    /// What is recorded, each with a name and a folder of its own.
+    pub recordings: Vec<RecordingOrder>,
     /// Live destinations, each with a name of its own.
     pub lives: Vec<LiveJob>,
     /// For all of them.
@@ -81,7 +81,11 @@ pub struct SessionOrder {
 /// A recording that is wanted.
 #[derive(Clone)]
 pub struct RecordingOrder {
-    /// Spool folder of the Session; exists.
+    /// Its name.
+    pub id: TargetId,
+    /// Which of the Renditions is recorded, counted from zero.
+    pub rendition: usize,
+    /// Its spool folder; exists.
     pub folder: PathBuf,
     /// Who is told what the disk has confirmed, so that it is uploaded while it grows.
     pub uploads: Option<Arc<RecordingUploads>>,
@@ -111,7 +115,7 @@ pub struct Snapshot {
     pub elapsed: Duration,
     /// What the worker said last; pictures are summed over all workers.
     pub status: Status,
-    /// Bytes of the recording that are safe.
+    /// Bytes of all recordings that are safe.
     pub bytes: u64,
     /// The first programme instant is recorded.
     pub recording: bool,
@@ -119,6 +123,44 @@ pub struct Snapshot {
     pub lives: Vec<LiveStand>,
     /// The uploads.
     pub uploads: Uploads,
+}
+
+/// How a recording stands.
+#[derive(Clone, Debug)]
+pub(super) struct RecordingStand {
+    pub(super) id: TargetId,
+    /// Bytes that are safe.
+    pub(super) bytes: u64,
+    /// Length of the Takes before the running one, as far as they are safe.
+    before: Duration,
+    /// The newest Take: its first programme instant, and the one before which everything is safe.
+    take: Option<(SessionTime, SessionTime)>,
+}
+
+impl RecordingStand {
+    /// Nothing is recorded yet.
+    pub(super) fn new(id: TargetId) -> Self {
+        Self { id, bytes: 0, before: Duration::ZERO, take: None }
+    }
+
+    /// A Take begins with this programme instant.
+    pub(super) fn began(&mut self, at: SessionTime) {
+        self.before = self.recorded();
+        self.take = Some((at, at));
+    }
+
+    /// The disk has confirmed so many bytes, and everything before `until`.
+    pub(super) fn written(&mut self, until: SessionTime, bytes: u64) {
+        if let Some((_, safe)) = &mut self.take {
+            *safe = until.max(*safe);
+        }
+        self.bytes = bytes;
+    }
+
+    /// Programme time that is safe: what lies between two Takes is in no file.
+    pub(super) fn recorded(&self) -> Duration {
+        self.before + self.take.map_or(Duration::ZERO, |(began, safe)| safe.since(began))
+    }
 }
 
 /// How a live destination stands.
@@ -180,7 +222,7 @@ pub struct Outcome {
     pub at_once: bool,
     /// The last state.
     pub last: Snapshot,
-    /// Programme time that is safe, over all Takes.
+    /// Programme time that is safe, over all Takes; of several recordings, in the one that has most.
     pub recorded: Duration,
     /// Processor time of all workers and of the supervisor.
     pub cpu: Duration,

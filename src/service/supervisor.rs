@@ -1,6 +1,6 @@
 //! Runs one Session: keeps a worker at work until the Session ends.
 //!
-//! In: a [`SessionOrder`], wishes to stop, and what the worker says. Out: an [`Outcome`]; the recording then lies in the spool folder.
+//! In: a [`SessionOrder`], wishes to stop, and what the worker says. Out: an [`Outcome`]; the recordings then lie in their spool folders.
 //! One tokio task. What to do about deaths is decided by [`recorder_core::supervision`]; here it is carried out.
 //! Refuses to touch media: it never initialises GStreamer, and survives whatever a decoder does to a worker.
 
@@ -19,12 +19,10 @@ use tracing::Instrument as _;
 
 use super::job::{ConferenceJob, FromWorker, Job, Status, TargetJob, ToWorker};
 use super::link::{LinkError, SupervisorLink};
+use super::order::RecordingStand;
 pub use super::order::{Clock, LiveStand, Outcome, Patience, RecordingOrder, Room, SessionOrder, Snapshot, Tokens, View};
 use super::process::{Exit, Launcher, Running};
 use super::usage::{PeakMemory, own_cpu};
-
-/// Name of the one recording that a command line gives.
-pub const RECORDING: &str = "recording";
 
 /// Runs the Session to its end. `stops` carries wishes to stop: the first ends it cleanly, the second at once.
 pub async fn run(
@@ -39,6 +37,7 @@ pub async fn run(
     let span = tracing::info_span!("session", session.id = %order.session);
     let mut outcome = Outcome::default();
     outcome.last.lives = order.lives.iter().map(|job| LiveStand::new(job.id.clone())).collect();
+    let recordings = order.recordings.iter().map(|recording| RecordingStand::new(recording.id.clone())).collect();
     let session = Session {
         order,
         clock,
@@ -49,9 +48,8 @@ pub async fn run(
         wishes: 0,
         outcome,
         pictures_before: Status::default(),
-        recorded_before: Duration::ZERO,
+        recordings,
         refreshed: None,
-        take: None,
         takes: 0,
         streaming_since: None,
         memory: PeakMemory::default(),
@@ -73,12 +71,10 @@ struct Session<'a> {
     outcome: Outcome,
     /// Sums of the workers before this one.
     pictures_before: Status,
-    /// Length of the Takes before the running one, as far as they are safe.
-    recorded_before: Duration,
+    /// In the order in which they were ordered.
+    recordings: Vec<RecordingStand>,
     /// The newest token that a worker got from the server, unless there was a newer one from elsewhere.
     refreshed: Option<Secret>,
-    /// The newest Take: its first programme instant, and the one before which everything is safe.
-    take: Option<(SessionTime, SessionTime)>,
     /// Takes that have begun.
     takes: u32,
     /// When the first worker began to stream.
@@ -234,8 +230,8 @@ impl Session<'_> {
             }
             Room::Rehearsal { socket } => ConferenceJob::Rehearsal { socket: socket.clone() },
         };
-        let delivered = match (&self.order.recording, self.streaming_since) {
-            (None, Some(since)) => (self.clock)().since(since),
+        let delivered = match (self.order.recordings.is_empty(), self.streaming_since) {
+            (true, Some(since)) => (self.clock)().since(since),
             _ => self.recorded(),
         };
         let job = Job {
@@ -243,7 +239,7 @@ impl Session<'_> {
             epoch_ns: self.order.epoch_ns,
             conference,
             look: self.order.look.clone(),
-            rendition: self.order.rendition.clone(),
+            renditions: self.order.renditions.clone(),
             mixer_delay: self.order.mixer_delay,
             level: self.order.level,
             targets: self.targets(),
@@ -275,8 +271,11 @@ impl Session<'_> {
     }
 
     fn targets(&self) -> Vec<TargetJob> {
-        let recording = self.order.recording.iter();
-        let recordings = recording.map(|it| TargetJob::Recording { id: TargetId::new(RECORDING), folder: it.folder.clone() });
+        let recordings = self.order.recordings.iter().map(|RecordingOrder { id, rendition, folder, .. }| TargetJob::Recording {
+            id: id.clone(),
+            rendition: *rendition,
+            folder: folder.clone(),
+        });
         recordings.chain(self.order.lives.iter().cloned().map(TargetJob::Live)).collect()
     }
 
@@ -316,20 +315,23 @@ impl Session<'_> {
             FromWorker::Joined { at } => tracing::info!(%at, "joined"),
             FromWorker::TakeBegan { target, take, at } => {
                 tracing::info!(target.id = %target, take = take.0, %at, "recording");
-                self.recorded_before = self.recorded();
-                self.take = Some((at, at));
+                if let Some(stand) = self.recordings.iter_mut().find(|stand| stand.id == target) {
+                    stand.began(at);
+                }
                 self.takes = self.takes.max(take.0);
                 self.outcome.last.recording = true;
             }
-            FromWorker::Written { until, bytes, file, .. } => {
-                tracing::debug!(%until, bytes, "written");
-                if let Some(uploads) = self.order.recording.as_ref().and_then(|recording| recording.uploads.as_ref()) {
-                    uploads.written(file.as_ref(), bytes);
+            FromWorker::Written { target, until, bytes, file } => {
+                tracing::debug!(target.id = %target, %until, bytes, "written");
+                for (order, stand) in
+                    self.order.recordings.iter().zip(&mut self.recordings).filter(|(order, _)| order.id == target)
+                {
+                    if let Some(uploads) = &order.uploads {
+                        uploads.written(file.as_ref(), bytes);
+                    }
+                    stand.written(until, bytes);
                 }
-                if let Some((_, safe)) = &mut self.take {
-                    *safe = until.max(*safe);
-                }
-                self.outcome.last.bytes = bytes;
+                self.outcome.last.bytes = self.recordings.iter().map(|stand| stand.bytes).sum();
             }
             FromWorker::Status(status) => self.outcome.last.status = added(&self.pictures_before, status),
             FromWorker::Live { target, state } => self.live_stands(&target, state),
@@ -366,9 +368,8 @@ impl Session<'_> {
         let looked = Instant::now();
         let now = (self.clock)();
         self.outcome.last.elapsed = now.since(SessionTime::ZERO);
-        if let Some(uploads) = self.order.recording.as_ref().and_then(|recording| recording.uploads.as_ref()) {
-            self.outcome.last.uploads = uploads.status().borrow().clone();
-        }
+        let uploads = self.order.recordings.iter().filter_map(|recording| recording.uploads.as_ref());
+        self.outcome.last.uploads = uploads.map(|uploads| uploads.status().borrow().clone()).collect();
         self.view.progress(&self.outcome.last);
         self.memory.sample(std::iter::once(std::process::id()).chain(worker.as_ref().and_then(|w| w.process.pid)));
         if self.outcome.last.elapsed >= self.order.max_duration {
@@ -419,9 +420,9 @@ impl Session<'_> {
         self.supervision.handle(input, (self.clock)());
     }
 
-    /// Programme time that is safe: what lies between two Takes is in no file.
+    /// Programme time that is safe: one that could not go on must not make the others longer than was ordered.
     fn recorded(&self) -> Duration {
-        self.recorded_before + self.take.map_or(Duration::ZERO, |(began, safe)| safe.since(began))
+        self.recordings.iter().map(RecordingStand::recorded).max().unwrap_or_default()
     }
 
     fn finish(mut self, fault: Option<Fault>) -> Outcome {

@@ -96,18 +96,26 @@ fn order() -> SessionOrder {
             tokens: Box::new(OneToken(Some(Secret::new("second")))),
         },
         look: LookText::plain(NamedText { name: "grid".into(), text: String::new() }),
-        rendition: Rendition { width_px: 1280, height_px: 720, fps: 30, video_kbps: 3000, sound_kbps: 128 },
+        renditions: vec![rendition("programme", 1280, 720)],
         mixer_delay: Duration::from_millis(500),
         level: LevelSettings::default(),
         duration: Some(Duration::from_secs(60)),
         room_empty_grace: Duration::from_secs(60),
         conference_grace: Duration::from_secs(120),
         max_duration: Duration::from_secs(12 * 3600),
-        recording: Some(RecordingOrder { folder: PathBuf::from("/spool/s"), uploads: None }),
+        recordings: vec![recording("recording", 0)],
         lives: Vec::new(),
         live: LiveRules::default(),
         avatars: AvatarRules::default(),
     }
+}
+
+fn rendition(name: &str, width_px: u32, height_px: u32) -> Rendition {
+    Rendition { name: name.into(), width_px, height_px, fps: 30, video_kbps: 3000, sound_kbps: 128, layout: None }
+}
+
+fn recording(id: &str, rendition: usize) -> RecordingOrder {
+    RecordingOrder { id: TargetId::new(id), rendition, folder: PathBuf::from("/spool").join(id), uploads: None }
 }
 
 /// Looks often; patient enough for a busy machine.
@@ -171,7 +179,11 @@ fn screen_of(who: &str) -> TrackId {
 }
 
 fn recorded(fake: &Fake, from_s: u64, until_s: u64) {
-    let target = TargetId::new(RECORDING);
+    recorded_as("recording", fake, from_s, until_s);
+}
+
+fn recorded_as(id: &str, fake: &Fake, from_s: u64, until_s: u64) {
+    let target = TargetId::new(id);
     let at = SessionTime::from_millis(from_s * 1000);
     let take = TakeId(fake.number as u32);
     fake.link.outgoing.send(FromWorker::TakeBegan { target: target.clone(), take, at }).unwrap();
@@ -500,3 +512,5 @@ async fn the_first_wish_after_the_longest_duration_is_still_a_clean_one() {
 
 #[path = "supervisor_live_tests.rs"]
 mod live;
+#[path = "supervisor_recordings_tests.rs"]
+mod recordings;

@@ -4,7 +4,6 @@
 //! threads of its own. It decides nothing: that is the Session's part. When the supervisor is gone, it ends its Takes and exits.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -15,17 +14,17 @@ use recorder_core::ids::TargetId;
 use recorder_core::layout::LayoutError;
 use recorder_core::live::LiveState;
 use recorder_core::overload::{Load, Overload};
-use recorder_core::scene::{CanvasSize, CanvasSizeError};
 use recorder_core::session::{Action, Input, Outcome, Phase, Session, SessionSettings};
 use recorder_core::stage::Loudness;
 use recorder_core::target::TargetReport;
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
-use super::deliveries::{Deliveries, DeliveryReport};
+use super::deliveries::{Deliveries, DeliveryReport, Outlet};
 use super::job::{ConferenceJob, FromWorker, Job, Status, TargetJob, ToWorker};
 use super::link::{LinkError, WorkerLink};
 use super::rate::RateMeter;
+use super::renditions::{self, RenditionError};
 use crate::avatar::Avatars;
 use crate::clock::SessionClock;
 use crate::conference::ConferenceHandle;
@@ -33,7 +32,7 @@ use crate::conference::livekit_room::{self, LiveKitSettings};
 use crate::conference::rehearsal::{self, RehearsalSettings};
 use crate::livekit::token_source::{TokenDesk, TokenRequest, TokenSource};
 use crate::media::{self, MediaSink};
-use crate::programme::maker::{Programme, ProgrammeError, ProgrammeEvent, ProgrammeSettings, RenditionSettings};
+use crate::programme::maker::{Programme, ProgrammeError, ProgrammeEvent};
 use crate::programme::ring::Ring;
 use crate::target::recording::RecordingReport;
 use crate::target::rtmp::LiveReport;
@@ -53,9 +52,9 @@ pub enum WorkerError {
     /// A layout or slate, although the supervisor has checked it.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// The size, although the supervisor has checked it.
+    /// The Renditions, although the supervisor has checked them.
     #[error(transparent)]
-    Size(#[from] CanvasSizeError),
+    Renditions(#[from] RenditionError),
     /// The programme cannot be made.
     #[error(transparent)]
     Programme(#[from] ProgrammeError),
@@ -123,18 +122,14 @@ impl Worker {
         let (tokens, token_desk) = TokenSource::new();
         // First, because the network takes longest.
         let conference = enter(&job, clock, media.clone(), tokens);
-        let canvas = CanvasSize::new(job.rendition.width_px, job.rendition.height_px)?;
-        let ring = Ring::default();
-        let settings = ProgrammeSettings {
-            renditions: Arc::from([RenditionSettings { canvas, video_kbps: job.rendition.video_kbps }]),
-            fps: job.rendition.fps,
-            sound_kbps: job.rendition.sound_kbps,
-            delay: job.mixer_delay,
-            level: job.level,
-        };
-        let (programme, programme_events) = Programme::start(settings, clock, source, vec![ring.clone()])?;
+        let framings = renditions::framings(&job)?;
+        let settings = renditions::programme(&job, &framings)?;
+        let rings: Vec<Ring> = job.renditions.iter().map(|_| Ring::default()).collect();
+        let (programme, programme_events) = Programme::start(settings, clock, source, rings.clone())?;
         let (layout, dress) = job.look.check()?;
-        let (deliveries, reports) = Deliveries::new(&job.targets, job.live.clone(), &job.rendition, job.first_take, ring, clock);
+        let outlets = job.renditions.iter().zip(rings).map(|(rendition, ring)| Outlet::new(rendition, ring)).collect();
+        let (deliveries, reports) = Deliveries::new(&job.targets, job.live.clone(), outlets, job.first_take, clock);
+        let targets = job.targets.iter().map(TargetJob::id).cloned().collect();
         let session = Session::new(
             SessionSettings {
                 first_take: job.first_take,
@@ -145,7 +140,7 @@ impl Worker {
                 mixer_delay: job.mixer_delay,
                 caution: job.caution.clone(),
                 dress,
-                ..SessionSettings::new(layout, canvas, job.targets.iter().map(TargetJob::id).cloned().collect())
+                ..SessionSettings::new(layout, framings, targets)
             },
             clock.now(),
         );

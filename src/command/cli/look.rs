@@ -8,7 +8,8 @@ use recorder_core::layout::{Layout, LookText, NamedText, Strip};
 use recorder_core::secret::Pii;
 
 use super::Failure;
-use crate::config::{self, Config};
+use crate::config::{self, Config, RenditionChoice};
+use crate::service::job::Rendition;
 
 /// Layouts and slates are a few KiB; more than this is another file.
 const MAX_FILE_BYTES: u64 = 64 << 10;
@@ -41,6 +42,18 @@ pub(super) fn look(config: &Config) -> Result<LookText, Failure> {
         there("strip.logo", path)?;
     }
     Ok(text)
+}
+
+/// A Rendition for a worker. A layout of its own is read and checked.
+pub(super) fn rendition(choice: RenditionChoice) -> Result<Rendition, Failure> {
+    let RenditionChoice { name, size, fps, video_kbps, sound_kbps, layout: own } = choice;
+    let layout = own.as_deref().map(layout).transpose()?;
+    if let Some(text) = &layout {
+        for path in Layout::parse(&text.name, &text.text).map_err(Failure::operator)?.pictures() {
+            there(&text.name, path)?;
+        }
+    }
+    Ok(Rendition { name, width_px: size.width_px(), height_px: size.height_px(), fps, video_kbps, sound_kbps, layout })
 }
 
 /// A built-in layout, or a layout file.

@@ -48,12 +48,12 @@ pub struct SessionSettings {
 }
 
 impl SessionSettings {
-    /// The defaults for these necessities, with one Rendition.
-    pub fn new(layout: Layout, canvas: CanvasSize, targets: Vec<TargetId>) -> Self {
+    /// The defaults for these necessities.
+    pub fn new(layout: Layout, renditions: Vec<Framing>, targets: Vec<TargetId>) -> Self {
         Self {
             layout,
             dress: Dress::default(),
-            renditions: vec![Framing { canvas, layout: None }],
+            renditions,
             targets,
             first_take: TakeId(1),
             duration: None,

@@ -35,7 +35,8 @@ fn fault(sentence: &str) -> Fault {
 }
 
 fn settings() -> SessionSettings {
-    SessionSettings::new(Layout::built_in("grid").unwrap(), CanvasSize::new(1280, 720).unwrap(), vec![file()])
+    let whole = Framing { canvas: CanvasSize::new(1280, 720).unwrap(), layout: None };
+    SessionSettings::new(Layout::built_in("grid").unwrap(), vec![whole], vec![file()])
 }
 
 /// A Session and everything that it ever asked for.
