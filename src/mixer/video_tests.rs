@@ -524,3 +524,6 @@ fn between_draws_that_are_far_apart_tracks_move_on() {
     }
     assert_eq!(mixer.stats().pictures.shown, 2);
 }
+
+#[path = "quiet_tests.rs"]
+mod quiet;
