@@ -142,12 +142,13 @@ impl Commanded {
 
     /// What the worker's job says of it.
     pub(super) fn job(&self) -> CommandedJob {
-        let resumed = self.entries.iter().filter(|entry| !entry.ending && entry.admitted.is_some()).map(|entry| ResumedTarget {
+        let resumed = self.entries.iter().filter(|entry| !entry.ending).map(|entry| ResumedTarget {
             target: entry.target.clone(),
             what: entry.what.clone(),
             run: entry.run,
             next: entry.next,
             paused: entry.paused,
+            permitted: entry.admitted.is_some(),
             folder: entry.kept().map(|kept| kept.folder.clone()),
         });
         CommandedJob {

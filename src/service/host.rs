@@ -22,7 +22,7 @@ use super::process::OwnProgram;
 use super::steward::{Business, RoomSteward};
 use super::supervisor;
 use crate::clock::SessionClock;
-use crate::command::amqp::{self, Capacity, OrderReceived, Orders};
+use crate::command::amqp::{self, Capacity, OrderReceived, Orders, Standing};
 use crate::conference::opentalk::controller::Controller;
 use crate::conference::opentalk::start::StartRoom;
 use crate::identity::Identity;
@@ -102,9 +102,12 @@ impl Host {
     /// Runs until somebody wants it to stop, and everything that was accepted is stored. A second wish ends it at once.
     pub async fn run(mut self, mut received: mpsc::Receiver<OrderReceived>, stops: &mut mpsc::Receiver<()>) {
         self.tell_slots();
-        tracing::info!(slots = self.settings.slots, "ready for orders");
+        let mut standing = self.orders.standing();
         loop {
+            let told = standing.borrow_and_update().clone();
+            self.tell_standing(&told);
             tokio::select! {
+                Ok(()) = standing.changed() => {}
                 Some(order) = received.recv() => self.take(order),
                 Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => self.ended(ended.ok()),
                 stop = stops.recv() => {
@@ -128,6 +131,19 @@ impl Host {
             () = finishing => tracing::info!("everything that was accepted is stored"),
             _ = stops.recv() => tracing::warn!("ended at once; what is not stored is kept in the spool"),
         }
+    }
+
+    /// Tells operators whether orders can come.
+    fn tell_standing(&mut self, standing: &Standing) {
+        let ready = match standing {
+            Standing::Connected => Ok(()),
+            Standing::Connecting => Err("The message broker was not reached yet.".to_owned()),
+            Standing::Away(fault) => Err(fault.sentence.clone()),
+        };
+        if *standing == Standing::Connected && self.settings.board.not_ready().is_some() {
+            tracing::info!(slots = self.settings.slots, "ready for orders");
+        }
+        self.settings.board.set_ready(ready);
     }
 
     fn tell_slots(&self) {

@@ -88,7 +88,9 @@ pub struct ResumedTarget {
     pub next: TakeId,
     /// A moderator has paused it.
     pub paused: bool,
-    /// Folder of a recording.
+    /// It may begin; otherwise [`ToWorker::Permit`] or [`ToWorker::Forbid`] follows.
+    pub permitted: bool,
+    /// Folder of a recording that may begin.
     pub folder: Option<PathBuf>,
 }
 

@@ -45,7 +45,7 @@ pub(super) fn resume(deliveries: &mut Deliveries, resumed: &[ResumedTarget]) {
                 // It was checked when it was wanted.
                 if let Ok((address, key)) = Destination::split(location) {
                     let job = LiveJob { id: one.target.clone(), rendition: COMMANDED_RENDITION, address, key };
-                    deliveries.open_live(job, true);
+                    deliveries.open_live(job, one.permitted);
                 }
             }
         }
