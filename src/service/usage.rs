@@ -38,8 +38,8 @@ fn pss_of(text: &str) -> Option<u64> {
 
 /// Processor time of a process since it began, without its children.
 pub fn cpu_of(pid: u32) -> Duration {
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap_or(i32::MAX));
-    let used = ClockId::pid_cpu_clock_id(pid).and_then(ClockId::now);
+    let pid = i32::try_from(pid).map(nix::unistd::Pid::from_raw).ok();
+    let used = pid.and_then(|pid| ClockId::pid_cpu_clock_id(pid).and_then(ClockId::now).ok());
     used.map_or(Duration::ZERO, |time| {
         Duration::from_secs(time.tv_sec().unsigned_abs()) + Duration::from_nanos(time.tv_nsec().unsigned_abs())
     })
@@ -72,6 +72,8 @@ mod tests {
         let before = cpu_of(std::process::id());
         assert!(before > Duration::ZERO && own_cpu() > Duration::ZERO);
         while cpu_of(std::process::id()) == before {}
-        assert_eq!(cpu_of(u32::MAX), Duration::ZERO);
+        let mut gone = std::process::Command::new("true").spawn().unwrap();
+        gone.wait().unwrap();
+        assert_eq!(cpu_of(gone.id()), Duration::ZERO);
     }
 }
