@@ -137,6 +137,8 @@ impl Guest {
                         say(&mut self.to, &ToActors::Subscribe { tracks }).await?;
                     }
                     Some(ConferenceCommand::RequestKeyframe(track)) => self.ingest.request_keyframe(track).await?,
+                    // Nobody in a rehearsal watches Targets.
+                    Some(ConferenceCommand::Report { .. }) => {}
                     Some(ConferenceCommand::Leave) => {
                         say(&mut self.to, &ToActors::Leave).await?;
                         return Ok(EndReason::Left);

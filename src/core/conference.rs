@@ -2,8 +2,8 @@
 //! Conference systems (LiveKit, rehearsal, later OpenTalk and MatrixRTC) turn their own words into these.
 
 use crate::fault::Fault;
-use crate::ids::{ParticipantId, TrackId};
-use crate::secret::Pii;
+use crate::ids::{ParticipantId, TargetId, TrackId};
+use crate::secret::{Pii, Secret};
 
 /// What happened in the Conference.
 #[derive(Clone, PartialEq, Debug)]
@@ -52,6 +52,28 @@ pub enum ConferenceEvent {
     Speaking {
         /// Everybody who speaks now, loudest first.
         participants: Vec<ParticipantId>,
+    },
+    /// Whether somebody agrees to be recorded, as the room states it. Sent after `Joined` and whenever it changes, by Conferences that ask
+    /// people; who was never told about has not agreed.
+    Consent {
+        /// Who.
+        participant: ParticipantId,
+        /// Agrees.
+        given: bool,
+    },
+    /// Somebody who may do so wants something of a Target.
+    Wish {
+        /// Which; the Conference's own name for it.
+        target: TargetId,
+        /// What.
+        wish: TargetWish,
+    },
+    /// What the Conference shows people about a Target now. It may differ from what it was told last.
+    Shown {
+        /// Which.
+        target: TargetId,
+        /// What.
+        light: Light,
     },
     /// The connection is lost; the adapter itself tries to resume and to rejoin, until told to leave.
     /// `Entered` says that we are back.
@@ -103,6 +125,79 @@ pub struct Facts {
     pub hand: Hand,
     /// Address of a picture of them, for a tile without one. Decisions do not depend on it.
     pub avatar: Option<Pii>,
+    /// Takes part by telephone, and may have had no way to be asked for consent.
+    pub call_in: bool,
+}
+
+/// What a moderator wants of a Target.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TargetWish {
+    /// Deliver: begin, resume, or try again now, whichever applies.
+    Start(Delivery),
+    /// Deliver nothing until the next `Start`, which continues the same delivery.
+    Pause,
+    /// End the delivery.
+    Stop,
+}
+
+/// What is delivered where.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Delivery {
+    /// A recording, stored as the operator has configured.
+    Recording,
+    /// A live destination.
+    Live {
+        /// Address with the stream key, as the Conference gave it; not yet checked.
+        location: Secret,
+    },
+}
+
+/// What a Conference can show people about a Target.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Light {
+    /// Nothing runs.
+    Inactive,
+    /// Was asked for, and does not run yet.
+    Starting,
+    /// Runs.
+    Active,
+    /// Was paused.
+    Paused,
+    /// Failed.
+    Error,
+}
+
+/// What a Conference is told about a Target: the projection of its state onto what a Conference can show.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// Nothing runs.
+    Inactive,
+    /// Was asked for, and does not run yet.
+    Starting,
+    /// Runs.
+    Active,
+    /// Was paused.
+    Paused,
+    /// Failed.
+    Error {
+        /// One word for programs, in snake case.
+        code: &'static str,
+        /// One sentence for people.
+        message: String,
+    },
+}
+
+impl Standing {
+    /// What people see of it.
+    pub fn light(&self) -> Light {
+        match self {
+            Self::Inactive => Light::Inactive,
+            Self::Starting => Light::Starting,
+            Self::Active => Light::Active,
+            Self::Paused => Light::Paused,
+            Self::Error { .. } => Light::Error,
+        }
+    }
 }
 
 /// Why a Conference ended.
@@ -143,6 +238,13 @@ pub enum ConferenceCommand {
     Subscribe(Vec<Subscription>),
     /// A decoder of this Track needs a keyframe; the adapter throttles.
     RequestKeyframe(TrackId),
+    /// Show people this about a Target; a Conference that cannot does nothing.
+    Report {
+        /// Which.
+        target: TargetId,
+        /// How it stands.
+        standing: Standing,
+    },
     /// Leave, and end with `Ended(Left)`.
     Leave,
 }

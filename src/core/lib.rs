@@ -22,6 +22,7 @@ pub mod secret;
 pub mod session;
 pub mod slate;
 pub mod stage;
+pub(crate) mod standing;
 pub mod subscription;
 pub mod supervision;
 pub mod target;

@@ -5,7 +5,7 @@
 //! 1970) and `avatar` (an address). What is not there is looked for under the same names in the metadata, if those are a JSON object.
 //! People may write all of this themselves: whatever cannot be is as if it were not there, and nothing but the picture depends on it.
 
-use livekit_protocol::ParticipantInfo;
+use livekit_protocol::{ParticipantInfo, participant_info};
 use recorder_core::conference::{Facts, Hand, Role};
 use recorder_core::secret::Pii;
 use serde_json::Value;
@@ -37,6 +37,7 @@ pub(super) fn of(info: &ParticipantInfo) -> Facts {
         role: text(ROLE).map(|role| role_of(&role)).unwrap_or_default(),
         hand: text(HAND).map(|hand| hand_of(&hand)).unwrap_or_default(),
         avatar: text(AVATAR).filter(|address| is_web_address(address)).map(Pii::new),
+        call_in: info.kind() == participant_info::Kind::Sip,
     }
 }
 
@@ -75,7 +76,7 @@ mod tests {
     fn attributes_say_role_hand_and_avatar() {
         let facts = told(&[(ROLE, " Moderator"), (HAND, "true"), (AVATAR, "https://example.org/a.png")], "");
         let avatar = Some(Pii::new("https://example.org/a.png"));
-        assert_eq!(facts, Facts { role: Role::Moderator, hand: Hand::Raised { unix_ms: None }, avatar });
+        assert_eq!(facts, Facts { role: Role::Moderator, hand: Hand::Raised { unix_ms: None }, avatar, call_in: false });
         assert_eq!(told(&[], ""), Facts::default());
     }
 
@@ -95,7 +96,7 @@ mod tests {
     fn metadata_fill_what_attributes_leave_open() {
         let metadata = r#"{"roomcast.role": "presenter", "roomcast.hand": true, "avatar": 3}"#;
         let facts = told(&[], metadata);
-        assert_eq!(facts, Facts { role: Role::Presenter, hand: Hand::Raised { unix_ms: None }, avatar: None });
+        assert_eq!(facts, Facts { role: Role::Presenter, hand: Hand::Raised { unix_ms: None }, avatar: None, call_in: false });
         assert_eq!(told(&[(ROLE, "interpreter")], metadata).role, Role::Interpreter);
     }
 

@@ -69,7 +69,7 @@ fn roles_and_hands_are_told_when_they_change() {
         ..person("a", "PA_a", vec![])
     };
     let facts = |hand| {
-        let facts = recorder_core::conference::Facts { role: Role::Moderator, hand, avatar: None };
+        let facts = recorder_core::conference::Facts { role: Role::Moderator, hand, avatar: None, call_in: false };
         ConferenceEvent::Facts { participant: id("a"), facts }
     };
     let (mut roster, events) = joined(vec![told("")]);

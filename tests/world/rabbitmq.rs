@@ -129,8 +129,9 @@ impl RabbitMq {
             folder.join("definitions.json").display(),
         );
         let may = |user: &str, configure: &str| json!({"user": user, "vhost": "/", "configure": configure, "write": ".*", "read": ".*"});
+        let users = [USER, READER].map(|name| json!({"name": name, "password": PASSWORD, "tags": ""}));
         let definitions = json!({
-            "users": [USER, READER].map(|name| json!({"name": name, "password": PASSWORD, "tags": ""})),
+            "users": users,
             "vhosts": [{"name": "/"}],
             "permissions": [may(USER, ".*"), may(READER, "^$")],
         });

@@ -156,6 +156,8 @@ impl Room {
                     Some(ConferenceCommand::Subscribe(wish)) => self.subscriptions.wish(wish),
                     // Nothing is received; the first frame after the return asks by itself.
                     Some(ConferenceCommand::RequestKeyframe(_)) => {}
+                    // A LiveKit room has no place to show it.
+                    Some(ConferenceCommand::Report { .. }) => {}
                     Some(ConferenceCommand::Leave) => return Err(Some(EndReason::Left)),
                     None => return Err(None),
                 },

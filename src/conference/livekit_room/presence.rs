@@ -242,6 +242,8 @@ impl Room {
                 self.reconcile(here).await
             }
             ConferenceCommand::RequestKeyframe(track) => self.ingest.request_keyframe(track).await.map_err(|_| Exit::Rejoin),
+            // A LiveKit room has no place to show it.
+            ConferenceCommand::Report { .. } => Ok(()),
             ConferenceCommand::Leave => Err(Exit::End(Some(EndReason::Left))),
         }
     }
