@@ -24,7 +24,7 @@ const SECONDS: f64 = 16.0;
 const PEOPLE: usize = 4;
 /// Everybody one below the other, which no built-in layout does with four.
 const COLUMN: &str = "background = \"#14161c\"\n[[arrangement]]\n[[arrangement.region]]\n\
-                      area = { left = 0, top = 0, width = 100, height = 100 }\nflow = \"column\"\n";
+                      area = { left = 0, top = 0, width = 100, height = 100 }\nat_most = 25\nflow = \"column\"\n";
 const CONFIG: &str = "[renditions.upright]\nsize = \"720x1280\"\nlayout = \"column.toml\"\n\
                       [renditions.small]\nsize = \"854x480\"\nsound_kbps = 64\n[renditions.unused]\nsize = \"1920x1080\"\n";
 

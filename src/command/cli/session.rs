@@ -121,11 +121,20 @@ pub(super) fn run(
     let session = SessionId::new(session_name());
     // Held until the streams have ended.
     let _claims = targets::claim(&plan.wanted.lives)?;
-    let recordings = {
+    let mut recordings: Vec<RecordingOrder> = Vec::new();
+    for recorded in &plan.wanted.recordings {
         let _inside = listening.enter();
-        let each = plan.wanted.recordings.iter().map(|recorded| recording(&plan, recorded, &session));
-        each.collect::<Result<Vec<_>, _>>()?
-    };
+        match recording(&plan, recorded, &session) {
+            Ok(recording) => recordings.push(recording),
+            Err(failure) => {
+                for RecordingOrder { folder, uploads, .. } in recordings {
+                    drop(uploads);
+                    remove_empty(&folder);
+                }
+                return Err(failure);
+            }
+        }
+    }
     let Plan { config, look, renditions, wanted, duration } = plan;
     let kept = recordings.clone();
     let order = SessionOrder {
