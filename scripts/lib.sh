@@ -10,10 +10,15 @@ cache=$(cd "$cache" && pwd)
 export ROOMCAST_CACHE="$cache"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$cache/target}"
 
+# To build Roomcast.
+build_packages="build-essential cmake pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libyuv-dev"
+# To record.
+record_packages="libyuv0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
+gstreamer1.0-libav fontconfig fonts-dejavu-core"
+# What a container has not, and a machine has: authorities, time zones, and fonts for names in any script.
+image_packages="ca-certificates tzdata fonts-noto-core fonts-noto-cjk fonts-noto-color-emoji"
 # To build Roomcast, to record, and to read the film back.
-packages="build-essential cmake pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libyuv-dev
-gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav
-fontconfig fonts-dejavu-core"
+packages="$build_packages $record_packages"
 # What the tests use beside these, beside Rust, Go, a JDK with Maven, and Node.
 test_packages="ffmpeg fonts-noto-core fonts-noto-cjk fonts-noto-color-emoji chromium"
 

@@ -30,6 +30,8 @@ fn bad_input_has_an_exact_sentence_and_exit_code() {
          give --token-file FILE, or - for standard input";
     let no_secret = "a secret is not taken as an argument, because other users of this machine can read it there; give \
                      --api-secret-file FILE or set ROOMCAST_LIVEKIT__API_SECRET";
+    let no_operator = "a token is not taken as an argument, because other users of this machine can read it there; give --token-file FILE \
+                       or set ROOMCAST_HTTP__TOKEN";
     let table: Vec<(Vec<&str>, &str)> = vec![
         (good(&["--token", "canary"]), no_arguments),
         (good(&["--token=canary"]), no_arguments),
@@ -93,6 +95,14 @@ fn bad_input_has_an_exact_sentence_and_exit_code() {
             good(&["--size", "0x0"]),
             "invalid value '0x0' for '--size <SIZE>': 0x0 is out of range: a picture has 128x128 to 3840x2160 pixels",
         ),
+        (good(&["--http", "localhost"]), "invalid value 'localhost' for '--http <ADDRESS>': invalid socket address syntax"),
+        (vec!["status", "--token", "canary"], no_operator),
+        (vec!["layout", "s", "grid", "--token=canary"], no_operator),
+        (vec!["status", "--token-file", "empty"], "empty holds no token"),
+        (
+            vec!["health", "--url", "https://u:canary@example.org"],
+            "this is not an address of Roomcast; write it like \"http://127.0.0.1:11411\"",
+        ),
         (good(&["--fps", "0"]), "invalid value '0' for '--fps <FPS>': 0 is not in 1..=60"),
     ];
     for (arguments, sentence) in table {
@@ -117,6 +127,19 @@ fn a_bad_variable_is_named() {
     let sentence = "error: environment variable ROOMCAST_MIXER__DELAY: \"soon\" is not a length of time; write it like \
                     \"500ms\", \"60s\", \"2m\" or \"12h\"\n";
     assert_eq!((String::from_utf8(output.stderr).unwrap().as_str(), output.status.code()), (sentence, Some(2)));
+}
+
+/// What a health check of a container sees when nobody answers.
+#[test]
+fn nobody_is_not_healthy() {
+    let folder = tempfile::tempdir().unwrap();
+    // Held, so that nobody else listens there, and never listened on.
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap().to_string();
+    let output = roomcast(folder.path(), &["health"], &[("ROOMCAST_HTTP__LISTEN", &address)], "");
+    let sentence = format!("error: {address} cannot be reached: connection refused\n");
+    assert_eq!((String::from_utf8(output.stderr).unwrap(), output.status.code()), (sentence, Some(1)));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! the machine can read the arguments of every process.
 
 use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use recorder_core::fault::{Blame, Fault};
+use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::secret::Secret;
 
 use crate::check::Finding;
@@ -25,7 +26,10 @@ use crate::service::{link, logging};
 mod check;
 mod inputs;
 mod look;
+mod operate;
+mod orders;
 mod recovery;
+mod serve;
 mod session;
 mod targets;
 
@@ -39,7 +43,7 @@ pub struct Roles {
     /// Measures a file that a rehearsal made.
     pub inspect: fn(&Path) -> Result<Inspection, Fault>,
     /// Looks whether this machine can do what a Session needs.
-    pub check: fn(&Rendition) -> Vec<Finding>,
+    pub check: fn(&[Rendition]) -> Vec<Finding>,
     /// Makes an access token: API key, its secret, room, identity, lifetime.
     pub mint: fn(&str, &Secret, &str, &str, Duration) -> Result<Secret, Fault>,
 }
@@ -74,6 +78,14 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// What operators are shown of it.
+    fn fault(&self) -> Fault {
+        let blame = if self.code == 2 { Blame::Operator } else { Blame::Us };
+        Fault { scope: Scope::Session, blame, retry: Retry::Never, sentence: self.sentence.clone() }
+    }
+}
+
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
         Self { code: if fault.blame == Blame::Operator { 2 } else { 1 }, sentence: fault.sentence }
@@ -97,6 +109,8 @@ enum Role {
     Record(RecordArgs),
     /// Record a simulated meeting, and measure the result
     Rehearse(RehearseArgs),
+    /// Record and stream the rooms of an OpenTalk installation, as its moderators want
+    Serve,
     /// Make ordinary MP4 files of what killed recordings left, and go on with their uploads
     Recover {
         /// A spool folder, or a folder that holds some
@@ -112,6 +126,12 @@ enum Role {
         #[arg(long)]
         json: bool,
     },
+    /// Say whether the Roomcast of this machine lives, for health checks
+    Health(operate::HealthArgs),
+    /// Show the Sessions of a running Roomcast, and their Targets
+    Status(operate::StatusArgs),
+    /// Show people of a running Session in another layout
+    Layout(operate::LayoutArgs),
     #[command(hide = true)]
     Worker {
         #[arg(long)]
@@ -154,7 +174,8 @@ struct RecordArgs {
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "")]
     api_secret: Option<String>,
     /// Where the programme goes, any number of times: FILE.mp4, s3://bucket/key.mp4, rtmp://host/app (with --key-file), or the name of a
-    /// live destination in the configuration
+    /// live destination in the configuration. NAME= before it gives it that
+    /// rendition of the configuration
     #[arg(long, value_name = "TARGET", required = true)]
     to: Vec<String>,
     #[command(flatten)]
@@ -164,6 +185,8 @@ struct RecordArgs {
     /// End by itself after this time, for example 60s or 2h
     #[arg(long, value_name = "TIME")]
     duration: Option<Span>,
+    #[command(flatten)]
+    desk: DeskArgs,
 }
 
 #[derive(Args)]
@@ -172,13 +195,23 @@ struct RehearseArgs {
     #[arg(long, value_name = "TIME", default_value = "20s")]
     duration: Span,
     /// Where the programme goes, any number of times: FILE.mp4, s3://bucket/key.mp4, rtmp://host/app (with --key-file), or the name of a
-    /// live destination in the configuration; by default recordings/rehearsal.mp4
+    /// live destination in the configuration. NAME= before it gives it that
+    /// rendition of the configuration; by default recordings/rehearsal.mp4
     #[arg(long, value_name = "TARGET", default_value = "recordings/rehearsal.mp4", hide_default_value = true)]
     to: Vec<String>,
     #[command(flatten)]
     keys: KeyArgs,
     #[command(flatten)]
     picture: PictureArgs,
+    #[command(flatten)]
+    desk: DeskArgs,
+}
+
+#[derive(Args)]
+struct DeskArgs {
+    /// Listen for operators here while it runs, for example 127.0.0.1:11411; port 0 takes any that is free
+    #[arg(long, value_name = "ADDRESS")]
+    http: Option<SocketAddr>,
 }
 
 #[derive(Args)]
@@ -240,12 +273,17 @@ fn run(cli: Cli, roles: Roles) -> Result<(), Failure> {
         (Role::Worker { .. }, None) => Err(Failure::operator("a worker is started by the supervisor")),
         (Role::Record(args), _) => record(args, config, roles, cli.config),
         (Role::Rehearse(args), _) => rehearse(args, config, cli.config),
+        (Role::Serve, _) => serve::serve(&config, cli.config),
         (Role::Recover { folder }, _) => recovery::recover(&folder, &config),
         (Role::Check(args), _) => check::check(&args, &config, roles.check),
         (Role::Spool { folder, json }, _) => recovery::list(folder.as_deref(), &config, json),
+        (Role::Health(args), _) => operate::health(&args, &config),
+        (Role::Status(args), _) => operate::status(&args, &config),
+        (Role::Layout(args), _) => operate::layout(&args, &config),
         (Role::RehearsalActors(order), _) => Ok((roles.actors)(&order)?),
         (Role::Inspect { file, json }, _) => inspect(&(roles.inspect)(&file)?, json),
         (Role::Generate { folder }, _) => config::generate::write(&folder)
+            .and_then(|()| operate::write_metrics(&folder))
             .map_err(|e| Failure::operator(format_args!("cannot write into {}: {e}", folder.display()))),
     }
 }
@@ -273,7 +311,9 @@ fn record(args: RecordArgs, mut config: Config, roles: Roles, config_file: Optio
     let wanted = wanted(&args.to, &args.keys, &config)?;
     let plan = session::plan(&config, wanted, args.duration.map(Span::duration))?;
     let room = inputs::livekit_room(&args, &config, roles.mint)?;
-    session::run(plan, room, config_file, session::Listening::start()?, None)
+    let listening = session::Listening::start()?;
+    let desk = operate::Desk::open(args.desk.http, 1, &config, &listening)?;
+    session::run(plan, room, config_file, listening, desk, None)
 }
 
 fn rehearse(args: RehearseArgs, mut config: Config, config_file: Option<PathBuf>) -> Result<(), Failure> {
@@ -281,9 +321,10 @@ fn rehearse(args: RehearseArgs, mut config: Config, config_file: Option<PathBuf>
     let wanted = wanted(&args.to, &args.keys, &config)?;
     let plan = session::plan(&config, wanted, Some(args.duration.duration()))?;
     let mut listening = session::Listening::start()?;
+    let desk = operate::Desk::open(args.desk.http, 1, &config, &listening)?;
     let actors = session::Actors::start(config_file.as_deref(), &mut listening)?;
     let room = actors.room();
-    session::run(plan, room, config_file, listening, Some(actors))
+    session::run(plan, room, config_file, listening, desk, Some(actors))
 }
 
 fn wanted(to: &[String], keys: &KeyArgs, config: &Config) -> Result<targets::Wanted, Failure> {

@@ -25,6 +25,9 @@ pub enum ConfigError {
     /// A secret's file is empty.
     #[error("{} is empty; it must hold the secret", .0.display())]
     EmptySecret(PathBuf),
+    /// The operators' token can be guessed; it needs so many characters.
+    #[error("http.token has fewer than {0} characters; make one with: openssl rand -hex 32")]
+    ShortToken(usize),
     /// Not TOML. The line itself is not repeated: it may hold a secret.
     #[error("{file}, line {line}: {message}")]
     Syntax {
@@ -116,10 +119,13 @@ pub(super) fn secret_file(path: &Path) -> Result<Secret, ConfigError> {
 impl Config {
     /// The first secret that is given in two ways.
     fn two_secrets(&self) -> Option<String> {
-        let Self { livekit, storage, destinations, .. } = self;
+        let Self { livekit, storage, http, keycloak, rabbitmq, destinations, .. } = self;
         let fixed = [
             ("livekit.api_secret", livekit.api_secret.is_some() && livekit.api_secret_file.is_some()),
+            ("http.token", http.token.is_some() && http.token_file.is_some()),
             ("storage.secret_key", storage.secret_key.is_some() && storage.secret_key_file.is_some()),
+            ("keycloak.client_secret", keycloak.client_secret.is_some() && keycloak.client_secret_file.is_some()),
+            ("rabbitmq.password", rabbitmq.password.is_some() && rabbitmq.password_file.is_some()),
         ];
         let named = destinations.iter().find(|(_, one)| one.key.is_some() && one.key_file.is_some());
         let fixed = fixed.into_iter().find(|(_, both)| *both).map(|(field, _)| field.to_owned());

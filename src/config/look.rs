@@ -15,6 +15,10 @@ use super::Span;
 pub struct Layout {
     /// A built-in layout (`auto`, `grid`, `speaker`, `screen`, `stage`, `interview`, `single`, `portrait`, `audio`), or the path of a TOML file.
     pub default: String,
+    /// Folder with layout files. `NAME.toml` in it can be named `NAME`, here and where a layout is chosen while a Session runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", example = &"/etc/roomcast/layouts")]
+    pub folder: Option<PathBuf>,
     /// How long a change of the picture takes, 0s (a cut) to 2s. When absent, the layout says it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", example = &"200ms")]
@@ -23,7 +27,7 @@ pub struct Layout {
 
 impl Default for Layout {
     fn default() -> Self {
-        Self { default: "auto".into(), transition: None }
+        Self { default: "auto".into(), folder: None, transition: None }
     }
 }
 
@@ -31,8 +35,10 @@ impl Default for Layout {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Strip {
-    /// Whether there is one.
-    pub show: bool,
+    /// Whether there is one. When absent: in what the service makes, and not in what `record` and `rehearse` make.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "bool", example = true)]
+    pub show: Option<bool>,
     /// What stands in the middle. When absent, the name of the room.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", example = &"Weekly meeting")]
@@ -47,7 +53,7 @@ pub struct Strip {
 
 impl Default for Strip {
     fn default() -> Self {
-        Self { show: false, title: None, clock: "%H:%M".into(), logo: None }
+        Self { show: None, title: None, clock: "%H:%M".into(), logo: None }
     }
 }
 

@@ -75,8 +75,8 @@ pub trait Message: Serialize + Send + 'static {
 }
 
 impl Message for ToWorker {
-    fn replaces(&self, _older: &Self) -> bool {
-        false
+    fn replaces(&self, older: &Self) -> bool {
+        matches!((self, older), (Self::Layout(_), Self::Layout(_)))
     }
 }
 

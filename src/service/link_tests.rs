@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use recorder_core::ids::{ParticipantId, TargetId, TrackId, TrackKind};
+use recorder_core::layout::NamedText;
 use recorder_core::secret::Secret;
 use recorder_core::time::SessionTime;
 use tokio::time::timeout;
@@ -127,6 +128,20 @@ async fn a_slow_peer_gets_the_newest_status_and_every_event() {
     assert!(matches!(&seen[3], FromWorker::Written { bytes: 9_999, .. }));
     assert!(matches!(&seen[4], FromWorker::Joined { .. }));
     worker.outgoing.flush().await.unwrap();
+}
+
+/// A worker that was busy shows the layout that was wanted last, and none in between.
+#[tokio::test]
+async fn of_layouts_only_the_newest_waits() {
+    let (here, there) = pair().unwrap();
+    let supervisor = SupervisorLink::open(here).unwrap();
+    let layout = |name: &str| ToWorker::Layout(NamedText { name: name.into(), text: String::new() });
+    for message in [layout("grid"), ToWorker::Stop, layout("speaker")] {
+        supervisor.outgoing.send(message).unwrap();
+    }
+    let mut worker = WorkerLink::open(there).unwrap();
+    assert!(matches!(worker.incoming.next().await.unwrap(), Some(ToWorker::Stop)));
+    assert!(matches!(worker.incoming.next().await.unwrap(), Some(ToWorker::Layout(text)) if text.name == "speaker"));
 }
 
 #[tokio::test]

@@ -59,6 +59,11 @@ impl LiveKit {
     }
 
     /// Where people and the product connect to.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().map_or(0, Child::id)
+    }
+
+    /// Address as clients take it.
     pub fn url(&self) -> String {
         format!("ws://127.0.0.1:{}", self.port)
     }
