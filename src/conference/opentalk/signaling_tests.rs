@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+#[path = "signaling_tests/any_room.rs"]
+mod any_room;
 #[path = "signaling_tests/media.rs"]
 mod media;
 #[path = "signaling_tests/replay.rs"]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::house::{Asset, House};
+use super::house::Asset;
 use super::messages;
 use super::room::{Kind, Outlet, RoomPlan, Sitting};
 use super::signaling::Out;
@@ -176,20 +176,14 @@ impl Controller {
         self.house().close_frames
     }
 
-    /// The most signaling connections of recorders that were open at a time.
-    pub fn most_connections(&self) -> u64 {
-        self.house().open.1
-    }
-
     /// Stored recordings.
     pub fn assets(&self) -> Vec<Asset> {
         self.house().assets.clone()
     }
 
-    /// Puts somebody's words in a room without a test's person: what a recording says a recorder has said.
+    /// Somebody with a recorder's ticket connects, and has not joined yet.
     pub fn seats_recorder(&self, room: &str, id: &str) -> Person {
-        let mut house: std::sync::MutexGuard<'_, House> = self.house();
-        house.room(room).people.insert(id.into(), Sitting::new(Kind::Recorder, "", Outlet::Heard));
+        self.house().room(room).people.insert(id.into(), Sitting::new(Kind::Recorder, "", Outlet::Heard));
         Person { room: room.into(), id: id.into() }
     }
 }

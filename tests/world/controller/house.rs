@@ -65,8 +65,6 @@ pub(super) struct House {
     pub(super) starts: u64,
     /// Close frames of recorders so far.
     pub(super) close_frames: u64,
-    /// Signaling connections that are open now, and the most that were so at a time.
-    pub(super) open: (u64, u64),
 }
 
 impl House {
@@ -81,7 +79,6 @@ impl House {
             assets: Vec::new(),
             starts: 0,
             close_frames: 0,
-            open: (0, 0),
         }
     }
 
@@ -129,13 +126,10 @@ impl House {
         let mut sitting = Sitting::new(Kind::Recorder, "", Outlet::Wire(wire));
         sitting.breakout = breakout;
         self.rooms.get_mut(&room)?.people.insert(person.clone(), sitting);
-        self.open.0 += 1;
-        self.open.1 = self.open.1.max(self.open.0);
         Some(Seat { room, person, messages })
     }
 
     pub(super) fn socket_ended(&mut self, room: &str, person: &str) {
-        self.open.0 -= 1;
         // A restart has forgotten it already.
         if let Some(room) = self.rooms.get_mut(room) {
             room.leave(person, "quit");
