@@ -87,7 +87,8 @@ fn who_agreed_is_recorded_and_nobody_else() {
     let (withdrawn, agreed, end) = (at(withdrawn), at(agreed), film.duration_s - 0.3);
     let mut judge = Judge::new(&film);
     judge.decodes_clean().has_constant_rate(30.0);
-    let both = 2.0..withdrawn - 0.2;
+    // What was said just before it, and is not mixed yet, is discarded, too.
+    let both = 2.0..withdrawn - 0.8;
     judge.shows(FIRST_OF_TWO, 0, both.clone()).shows(SECOND_OF_TWO, 2, both.clone());
     judge.hears(0, 25.0, 2.0..end).hears(2, 25.0, both.clone());
     // Nothing captured later than one second after the withdrawal is anywhere.

@@ -21,8 +21,11 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+#[allow(unused_imports, reason = "each test program plays with others")]
 pub use api::Person;
+#[allow(unused_imports, reason = "each test program plays with others")]
 pub use house::{Asset, Misbehaviour};
+#[allow(unused_imports, reason = "each test program plays with others")]
 pub use room::{Kind, RoomPlan, StreamPlan};
 pub use token::Tokens;
 
