@@ -129,7 +129,7 @@ pub(super) fn run(
             Err(failure) => {
                 for RecordingOrder { folder, uploads, .. } in recordings {
                     drop(uploads);
-                    remove_empty(&folder);
+                    remove_unrecorded(&folder);
                 }
                 return Err(failure);
             }
