@@ -80,7 +80,7 @@ impl Exchange {
         request.headers_mut().insert(USER_AGENT, agent);
         let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
         *request.uri_mut() = target.parse::<Uri>().map_err(|_| ExchangeError::Address)?;
-        let request = request.map(|body| Full::<Bytes>::from(body));
+        let request = request.map(Full::<Bytes>::from);
         let connected = match &host {
             Host::Domain(name) => TcpStream::connect((*name, port)).await,
             Host::Ipv4(address) => TcpStream::connect((*address, port)).await,

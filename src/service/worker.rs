@@ -486,7 +486,7 @@ fn enter(
             let resumed = job.commanded.iter().flat_map(|commanded| &commanded.resumed);
             let recording =
                 resumed.filter(|resumed| resumed.what == WantedTarget::Recording).map(|resumed| resumed.target.clone());
-            settings.former = follows.then(|| FormerWorker { recording: recording.last() });
+            settings.former = follows.then(|| FormerWorker { recording });
             opentalk::enter(settings, media, tickets)
         }
         ConferenceJob::LiveKit { url, token, refreshed } => {

@@ -213,7 +213,8 @@ impl Desk {
         let lost: Vec<Room> = self.book.keys().filter(|room| !counter.mailboxes.contains_key(room)).cloned().collect();
         for room in lost {
             // Its mailbox may still be held by our own connection before this one, which the broker has not missed yet.
-            if let Claimed::Ours(channel, consumer) = counter.link.claim(&room.mailbox()).await? {
+            if let Claimed::Ours(ours) = counter.link.claim(&room.mailbox()).await? {
+                let (channel, consumer) = *ours;
                 counter.hold(&room, channel, consumer);
             }
         }
@@ -249,7 +250,8 @@ impl Desk {
                 self.given_up(counter, &room).await?;
             }
             match counter.link.claim(&room.mailbox()).await? {
-                Claimed::Ours(channel, consumer) => {
+                Claimed::Ours(ours) => {
+                    let (channel, consumer) = *ours;
                     counter.hold(&room, channel, consumer);
                     return self.order(room, delivery, capacity).await;
                 }

@@ -94,7 +94,7 @@ impl From<lapin::Error> for LinkError {
 /// What became of a claim.
 pub(super) enum Claimed {
     /// The mailbox is ours, on a channel of its own.
-    Ours(Channel, Consumer),
+    Ours(Box<(Channel, Consumer)>),
     /// Another service has it.
     Elsewhere,
 }
@@ -243,7 +243,7 @@ impl Link {
         }
         let options = BasicConsumeOptions { no_ack: true, exclusive: true, ..BasicConsumeOptions::default() };
         let consumer = soon(channel.basic_consume(mailbox.into(), "".into(), options, FieldTable::default())).await?;
-        Ok(Claimed::Ours(channel, consumer))
+        Ok(Claimed::Ours(Box::new((channel, consumer))))
     }
 
     /// Gives a mailbox up. Whether commands were found in it.
@@ -305,7 +305,8 @@ pub async fn look(settings: &BrokerSettings) -> Result<Seen, LinkError> {
         Err(error) => return Err(error),
     };
     let mailbox = format!("roomcast.check.{}.{}", std::process::id(), crate::clock::SessionClock::start().epoch_ns());
-    if let Claimed::Ours(channel, consumer) = link.claim(&mailbox).await? {
+    if let Claimed::Ours(ours) = link.claim(&mailbox).await? {
+        let (channel, consumer) = *ours;
         link.give_up(&mailbox, channel, consumer.tag().as_str()).await?;
     }
     link.close().await;

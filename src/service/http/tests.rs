@@ -167,7 +167,8 @@ async fn bad_requests_are_refused_by_name_and_change_nothing() {
     ending.ended(&Outcome::default());
     let good = "{\"layout\":\"grid\"}";
     let layout = Some("layout");
-    let table: [(&str, &str, &str, u16, &str, Option<&str>); 19] = [
+    type Case<'a> = (&'a str, &'a str, &'a str, u16, &'a str, Option<&'a str>);
+    let table: [Case<'_>; 19] = [
         ("PUT", "/sessions/s/layout", "", 400, "bad_json", None),
         ("PUT", "/sessions/s/layout", "{", 400, "bad_json", None),
         ("PUT", "/sessions/s/layout", "layout=grid", 400, "bad_json", None),
