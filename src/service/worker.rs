@@ -483,9 +483,8 @@ fn enter(
             let controller = Controller::at(controller, Trust::load(ca_file.as_deref())?)?;
             let mut settings = OpenTalkSettings::new(controller, display_name, clock, capture);
             settings.ingest.mixer_delay = job.mixer_delay;
-            let resumed = job.commanded.iter().flat_map(|commanded| &commanded.resumed);
-            let recording =
-                resumed.filter(|resumed| resumed.what == WantedTarget::Recording).map(|resumed| resumed.target.clone());
+            let mut resumed = job.commanded.iter().flat_map(|commanded| &commanded.resumed);
+            let recording = resumed.find(|resumed| resumed.what == WantedTarget::Recording).map(|resumed| resumed.target.clone());
             settings.former = follows.then(|| FormerWorker { recording });
             opentalk::enter(settings, media, tickets)
         }
