@@ -110,17 +110,17 @@ impl Controller {
 
     /// Closes the recorders' signaling with this code and no other word.
     pub fn close_recorders(&self, room: &str, code: u16) {
-        self.house().to_recorders(room, || Out::Close(code));
+        self.house().tell_recorders(room, || Out::Close(code));
     }
 
     /// Says nothing more to the recorders, and pings no more; TCP stays.
     pub fn fall_silent(&self, room: &str) {
-        self.house().to_recorders(room, || Out::Silence);
+        self.house().tell_recorders(room, || Out::Silence);
     }
 
     /// Cuts the recorders' TCP connections.
     pub fn cut_recorders(&self, room: &str) {
-        self.house().to_recorders(room, || Out::Cut);
+        self.house().tell_recorders(room, || Out::Cut);
     }
 
     /// The Target that is a recording; its id changes when the controller is restarted.

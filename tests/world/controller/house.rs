@@ -277,7 +277,7 @@ impl House {
     }
 
     /// Does something to the sockets of all recorders of a room.
-    pub(super) fn to_recorders(&mut self, room: &str, what: impl Fn() -> Out) {
+    pub(super) fn tell_recorders(&mut self, room: &str, what: impl Fn() -> Out) {
         let room = self.room(room);
         for id in room.recorders() {
             if let Some(Outlet::Wire(wire)) = room.people.get(&id).map(|person| &person.outlet) {

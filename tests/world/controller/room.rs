@@ -319,7 +319,7 @@ impl Room {
         };
         if is_well_formed && self.targets.contains_key(target) {
             let reason = reason.filter(|_| status == "error");
-            self.set(&target.to_owned(), status, reason);
+            self.set(target, status, reason);
         }
     }
 
