@@ -1,6 +1,6 @@
 //! Whether this machine can do what a Session needs: `roomcast check`, the part that touches media.
 //!
-//! In: size, rate and quality of the programme. Out: [`Finding`]s, each ok or with a sentence that says what to do. Blocks for a second or two. It starts the real
+//! In: size, rate and quality of each Rendition. Out: [`Finding`]s, each ok or with a sentence that says what to do. Blocks for a second or two. It starts the real
 //! encoders on made-up pictures; it never opens a connection.
 
 use std::net::UdpSocket;
@@ -43,8 +43,15 @@ const PICTURES: u64 = 60;
 const ENCODE_LIMIT: Duration = Duration::from_secs(20);
 
 /// Looks at everything but what is elsewhere.
-pub fn media(rendition: &Rendition) -> Vec<Finding> {
-    vec![elements(), pictures(rendition), sound(rendition), fonts(), receive_buffer()]
+pub fn media(renditions: &[Rendition]) -> Vec<Finding> {
+    let mut rates: Vec<u32> = renditions.iter().map(|rendition| rendition.sound_kbps).collect();
+    rates.sort_unstable();
+    rates.dedup();
+    let mut findings = vec![elements()];
+    findings.extend(renditions.iter().map(pictures));
+    findings.extend(rates.into_iter().map(sound));
+    findings.extend([fonts(), receive_buffer()]);
+    findings
 }
 
 fn elements() -> Finding {
@@ -133,11 +140,11 @@ fn moving(canvas: CanvasSize, number: u64) -> Arc<[u8]> {
     picture.into()
 }
 
-fn sound(rendition: &Rendition) -> Finding {
+fn sound(kbps: u32) -> Finding {
     let encode = || -> Result<String, String> {
         let say = |error: GraphError| format!("{error}: install {}", graph::package_of("avenc_aac"));
         let (packets, made) = channel();
-        let encoder = SoundEncoder::start(2, rendition.sound_kbps, move |packet| _ = packets.send(packet)).map_err(say)?;
+        let encoder = SoundEncoder::start(2, kbps, move |packet| _ = packets.send(packet)).map_err(say)?;
         let block = vec![0.0; 960 * 2];
         for number in 0..50 {
             encoder.push(&block, number * 960, 2).map_err(say)?;
@@ -147,7 +154,7 @@ fn sound(rendition: &Rendition) -> Finding {
         // One second is 46.9 frames of 1024 samples, and one more for what the encoder puts in front.
         if frames < 46 { Err(format!("the encoder made {frames} frames of one second")) } else { Ok("works".into()) }
     };
-    Finding::new("AAC encoder", encode())
+    Finding::new(format!("AAC encoder, {kbps} kbit/s"), encode())
 }
 
 fn fonts() -> Finding {
@@ -193,12 +200,22 @@ fn receive_buffer() -> Finding {
 mod tests {
     use super::*;
 
+    fn rendition(width_px: u32, height_px: u32, fps: u32) -> Rendition {
+        Rendition { name: "programme".into(), width_px, height_px, fps, video_kbps: 300, sound_kbps: 64, layout: None }
+    }
+
     #[test]
     fn this_machine_can_encode() {
-        let rendition = Rendition { width_px: 320, height_px: 180, fps: 30, video_kbps: 300, sound_kbps: 64 };
-        for finding in [elements(), pictures(&rendition), sound(&rendition), fonts()] {
+        let landscape = rendition(320, 180, 30);
+        let upright = Rendition { sound_kbps: 96, ..rendition(180, 320, 30) };
+        let findings = media(&[landscape.clone(), upright, landscape]);
+        for finding in findings.iter().filter(|finding| finding.what != "UDP receive buffer") {
             assert!(finding.result.is_ok(), "{finding:?}");
         }
+        let encoders: Vec<&str> =
+            findings.iter().map(|finding| finding.what.as_str()).filter(|what| what.contains("encoder")).collect();
+        let h264 = ["H.264 encoder, 320x180 at 30", "H.264 encoder, 180x320 at 30", "H.264 encoder, 320x180 at 30"];
+        assert_eq!(encoders, [&h264[..], &["AAC encoder, 64 kbit/s", "AAC encoder, 96 kbit/s"]].concat());
     }
 
     #[test]
@@ -214,8 +231,7 @@ mod tests {
 
     #[test]
     fn a_machine_that_is_too_slow_is_told_what_it_does() {
-        let rendition = Rendition { width_px: 3840, height_px: 2160, fps: 100_000, video_kbps: 5000, sound_kbps: 64 };
-        let sentence = encode_pictures(&rendition).unwrap_err();
+        let sentence = encode_pictures(&rendition(3840, 2160, 100_000)).unwrap_err();
         assert!(sentence.ends_with("100000 are needed: choose a smaller size or rate, or a faster machine"), "{sentence}");
     }
 }

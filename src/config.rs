@@ -12,24 +12,40 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod avatars;
+mod controller;
 mod delivery;
 pub mod generate;
 mod http;
+mod keycloak;
 mod load;
 mod look;
+mod rabbitmq;
+mod renditions;
+mod serve;
 mod value;
 
 pub use avatars::Avatars;
+pub use controller::Controller;
 pub use delivery::{Addressing, Checksums, Destination, Destinations, Live, Preset, PresetError, Storage};
 pub use http::Http;
+pub use keycloak::Keycloak;
 pub(crate) use load::reason;
 pub use load::{ConfigError, load, parse};
 pub use look::{Language, Layout, Slates, Strip};
+pub use rabbitmq::RabbitMq;
+pub use renditions::{PROGRAMME, Rendition, RenditionChoice, Renditions, UnknownRendition, is_name};
+pub use serve::{CallIn, Consent, Serve};
 pub use value::{ConfigSecret, PictureSize, SizeError, Span, SpanError, bad_server_url};
 
 /// Whether a variable holds a secret. No child process inherits it: workers get what they need over their private socket.
 pub fn is_secret_variable(name: &str) -> bool {
-    let fixed = ["ROOMCAST_HTTP__TOKEN", "ROOMCAST_LIVEKIT__API_SECRET", "ROOMCAST_STORAGE__SECRET_KEY"];
+    let fixed = [
+        "ROOMCAST_HTTP__TOKEN",
+        "ROOMCAST_LIVEKIT__API_SECRET",
+        "ROOMCAST_STORAGE__SECRET_KEY",
+        "ROOMCAST_KEYCLOAK__CLIENT_SECRET",
+        "ROOMCAST_RABBITMQ__PASSWORD",
+    ];
     let name = name.to_ascii_uppercase();
     fixed.contains(&name.as_str()) || (name.starts_with("ROOMCAST_DESTINATIONS__") && name.ends_with("__KEY"))
 }
@@ -40,6 +56,9 @@ pub fn is_secret_variable(name: &str) -> bool {
 pub struct Config {
     /// The mixed picture and sound.
     pub programme: Programme,
+    /// Other encodings of the programme by name, made at the same time, for `--to NAME=TARGET`: up to 40 small letters, digits and - each. One that no
+    /// Target uses is not made.
+    pub renditions: Renditions,
     /// How the mixer waits.
     pub mixer: Mixer,
     /// How loud everybody is.
@@ -58,6 +77,14 @@ pub struct Config {
     pub avatars: Avatars,
     /// The LiveKit server, for the rooms that are recorded with our own API key.
     pub livekit: LiveKit,
+    /// The service: `roomcast serve`.
+    pub serve: Serve,
+    /// The OpenTalk controller whose rooms are recorded.
+    pub controller: Controller,
+    /// The identity provider (Keycloak) of an OpenTalk controller, for Orders that come from it.
+    pub keycloak: Keycloak,
+    /// The message broker through which an OpenTalk controller gives Orders.
+    pub rabbitmq: RabbitMq,
     /// The S3 storage that `--to s3://bucket/key.mp4` means.
     pub storage: Storage,
     /// What holds for all live destinations.
@@ -81,8 +108,8 @@ pub struct Programme {
     pub fps: u32,
     /// The language of slates and of whatever else Roomcast itself writes into the picture.
     pub language: Language,
-    /// Average and highest rate of the H.264 picture in kbit/s, 100 to 50000. When absent it follows from the height: 1200 up to 480
-    /// lines, 3000 up to 720, 4500 above.
+    /// Average and highest rate of the H.264 picture in kbit/s, 100 to 50000. When absent it follows from the shorter side: 1200 up
+    /// to 480 pixels, 3000 up to 720, 4500 above.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "u16", example = 3000)]
     pub video_kbps: Option<u32>,
@@ -98,13 +125,9 @@ impl Default for Programme {
 }
 
 impl Programme {
-    /// The rate of the picture: as configured, or by its height.
+    /// The rate of the picture: as configured, or by its size.
     pub fn video_kbps(&self) -> u32 {
-        self.video_kbps.unwrap_or(match self.size.height_px() {
-            0..=480 => 1200,
-            481..=720 => 3000,
-            _ => 4500,
-        })
+        self.video_kbps.unwrap_or_else(|| renditions::usual_kbps(self.size))
     }
 }
 
@@ -283,6 +306,7 @@ impl Config {
         number("programme.fps", self.programme.fps, 1, 60)
             .or_else(|| number("programme.video_kbps", self.programme.video_kbps(), 100, 50_000))
             .or_else(|| number("programme.sound_kbps", self.programme.sound_kbps, 32, 320))
+            .or_else(|| renditions::bad_rendition(&self.renditions).map(|m| ("renditions", m)))
             .or_else(|| span("mixer.delay", self.mixer.delay, ms(200), ms(2000)))
             .or_else(|| lufs("sound.target_lufs", self.sound.target_lufs))
             .or_else(|| number("sound.duck_db", self.sound.duck_db, 0, 40))
@@ -293,12 +317,22 @@ impl Config {
             .or_else(|| span("session.max_duration", self.session.max_duration, s(1), s(24 * 3600)))
             .or_else(|| self.layout.transition.and_then(|transition| span("layout.transition", transition, s(0), s(2))))
             .or_else(|| self.strip.bad_clock().map(|m| ("strip.clock", m)))
+            .or_else(|| number("serve.slots", self.serve.slots, 1, 64))
+            .or_else(|| self.serve.bad_recordings().map(|m| ("serve.recordings", m)))
+            .or_else(|| span("serve.signaling_grace", self.serve.signaling_grace, s(0), s(30)))
+            .or_else(|| span("serve.reconnect_grace", self.serve.reconnect_grace, s(5), s(3600)))
+            .or_else(|| span("serve.delivery_grace", self.serve.delivery_grace, s(0), s(3600)))
+            .or_else(|| self.serve.bad_name().map(|m| ("serve.display_name", m)))
             .or_else(|| span("spool.keep", self.spool.keep, s(0), s(8760 * 3600)))
             .or_else(|| self.storage.bad_endpoint().map(|m| ("storage.endpoint", m)))
             .or_else(|| self.live.bad_address().map(|m| ("live.allowed_addresses", m)))
             .or_else(|| self.avatars.bad_address().map(|m| ("avatars.allowed_addresses", m)))
             .or_else(|| self.destinations.keys().find_map(|name| delivery::bad_name(name)).map(|m| ("destinations", m)))
             .or_else(|| self.livekit.url.as_deref().and_then(value::bad_server_url).map(|m| ("livekit.url", m)))
+            .or_else(|| self.controller.bad_url().map(|m| ("controller.url", m)))
+            .or_else(|| self.keycloak.bad_address())
+            .or_else(|| self.rabbitmq.bad_url().map(|m| ("rabbitmq.url", m)))
+            .or_else(|| self.rabbitmq.bad_queue().map(|m| ("rabbitmq.queue", m)))
             .or_else(|| self.http.bad_listen().map(|m| ("http.listen", m)))
             .or_else(|| value::bad_filter(&self.log.filter).map(|m| ("log.filter", m)))
     }

@@ -15,10 +15,10 @@ use recorder_core::time::SessionTime;
 use crate::graph::GraphError;
 use crate::media::{Codec, MediaFrame};
 
-/// How long before its instant a frame may be handed to the decoder: six pictures at 30 a second, as many as the mixer holds.
-const LEAD: Duration = Duration::from_millis(200);
-/// A decoder gets no frame before there is room for so many pictures; then it gets all that are due. Two of 30 a second are still decoded at that
-/// moment, so that a slow keyframe is ready in time.
+/// How long before its instant a frame may be handed to the decoder: ten pictures at 30 a second, as many as the mixer holds.
+const LEAD: Duration = Duration::from_millis(333);
+/// A decoder gets no frame before there is room for so many pictures; then it gets all that are due. Six of 30 a second are still decoded at that
+/// moment: so long, 200 ms, may the machine give the decoder no processor before it is seen (decision 0019).
 const GROUP: usize = 4;
 /// Encoded frames that wait, per Track: more than the largest mixer delay.
 const QUEUE: Duration = Duration::from_secs(4);

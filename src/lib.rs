@@ -5,6 +5,8 @@ pub mod clock;
 pub(crate) mod span;
 pub mod config;
 pub mod trust;
+pub mod exchange;
+pub mod identity;
 pub mod media;
 
 pub mod conference;

@@ -4,6 +4,7 @@
 
 mod world;
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -15,8 +16,17 @@ use recorder_core::secret::Secret;
 use recorder_core::time::SessionTime;
 use roomcast::clock::SessionClock;
 use roomcast::programme::ring::Ring;
+use roomcast::rehearsal::card::PEOPLE;
+use roomcast::service::usage::PeakMemory;
 use roomcast::target::rtmp::{Destination, LiveEnvironment, LiveReport, LiveSettings, LiveTarget};
+use serde_json::json;
 use world::clip::{BYTES_PER_S, Clip};
+use world::crowd::{Crowd, Joining};
+use world::family::Family;
+use world::film::TileRect;
+use world::film::judge::Judge;
+use world::livekit::LiveKit;
+use world::recording::record;
 use world::stand_in::{Manner, StandIn};
 use world::until;
 
@@ -74,4 +84,77 @@ fn a_destination_that_stalls_for_two_minutes_costs_no_memory() {
     assert!(stalls >= 5, "{states:?}");
     let (first, last) = (seen[0], *seen.last().unwrap());
     assert!(last < first + 2048, "{first} KiB, later {last} KiB");
+}
+
+/// People who stay for the whole churn.
+const STAYING: usize = 4;
+/// Seconds in which somebody comes or goes each second.
+const CHURN_S: u64 = 120;
+
+/// All places that a grid of 1280x720 has for four, five and six people, the four first.
+fn places() -> Vec<TileRect> {
+    let mut all: Vec<TileRect> = (0..4).map(|index| TileRect::in_grid(index, 2, 640, 360)).collect();
+    let small = |x, y| TileRect { x, y, width: 426, height: 240 };
+    all.extend(
+        [(0, 120), (426, 120), (852, 120), (214, 360), (640, 360), (0, 360), (426, 360), (852, 360)].map(|(x, y)| small(x, y)),
+    );
+    all
+}
+
+/// Proportional memory of the product's processes, in KiB.
+fn product_kib(pid: u32) -> u64 {
+    let mut memory = PeakMemory::default();
+    memory.sample(Family::of(pid).members.into_iter().map(|(pid, _)| pid));
+    memory.bytes() / 1024
+}
+
+/// Whoever stays is shown and heard as if nobody came and went, although all tiles move each second; and nothing piles up.
+#[test]
+fn two_minutes_of_coming_and_going_each_second() {
+    let server = LiveKit::start();
+    let mut crowd = Crowd::gather(PEOPLE.len());
+    crowd.join_all(&server, "room", &[0, 1, 2, 3].map(Joining::usual));
+    let seconds = format!("{}s", CHURN_S + 8);
+    let recording = record(&server.url(), "room", Some(&seconds));
+    recording.is_under_way(3 * SECOND);
+    let begin = recording.product.age();
+    let (mut here, mut memory) = (VecDeque::new(), Vec::new());
+    let mut newcomers = (STAYING..PEOPLE.len()).cycle();
+    for second in 0..CHURN_S {
+        // Four, five and six tiles: two come one after the other, then they go.
+        if second % 4 < 2 {
+            let person = newcomers.next().expect("endless");
+            crowd.join(&server, "room", &Joining::usual(person));
+            here.push_back(person);
+        } else if let Some(person) = here.pop_front() {
+            crowd.ask(person, "leave", json!({}));
+        }
+        if second % 20 == 19 {
+            memory.push(product_kib(recording.product.pid()));
+        }
+        recording.is_under_way(begin + (second as u32 + 1) * SECOND);
+    }
+    let (mut film, outcome) = recording.film(Duration::from_secs(90), &places());
+    println!("{}\nmemory each 20 s in KiB: {memory:?}", outcome.said);
+    println!("load {}", std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim());
+    let everywhere: Vec<usize> = (0..places().len()).collect();
+    let followed: Vec<usize> = (0..STAYING).map(|person| film.follow(person, &everywhere)).collect();
+    let changes = film.pictures.windows(2).filter(|pair| pair[0].tiles[0].person != pair[1].tiles[0].person).count();
+    let length = (CHURN_S + 8) as f64;
+    let mut judge = Judge::new(&film);
+    judge.decodes_clean().is_of(1280, 720, length).has_constant_rate(30.0);
+    judge.promise(changes as u64 >= CHURN_S / 4, format!("the first tile of four became another {changes} times"));
+    let steady = 1.0..length - 0.2;
+    for (person, tile) in followed.into_iter().enumerate() {
+        judge
+            .shows(tile, person, steady.clone())
+            .shows_each_once(tile, steady.clone())
+            .hears(person, 25.0, steady.clone())
+            .is_in_sync(tile, person, 20.0, 45.0, steady.clone());
+    }
+    // The first seconds fill caches; what grows with each who comes would be seen from there on.
+    let (first, last) = (memory[1], memory[memory.len() - 1]);
+    judge.promise(last < first + 8192, format!("memory is {first} KiB after 40 s, {last} KiB at the end"));
+    judge.finish();
+    crowd.disperse();
 }

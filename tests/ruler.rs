@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use roomcast::rehearsal::card::PEOPLE;
 use world::drawing::Synthetic;
 use world::film::judge::{Cadence, Judge, sync_offsets};
-use world::film::{Film, TileRect, ear};
+use world::film::{Film, Part, Stall, TileRect, ear};
 
 const SECONDS: u32 = 4;
 const ALL: std::ops::Range<f64> = 0.0..4.0;
@@ -42,6 +42,39 @@ fn a_perfect_film_breaks_no_promise() {
     }
     let step = film.sound().largest_step(&PEOPLE[..4], 0.0, 0.1..3.9);
     judge.promise(step < 1.1, format!("largest step {step:.2} of the tones' own")).finish();
+}
+
+/// Whether the judge is content with the first tile's pictures.
+fn forgives(film: &Film) -> bool {
+    let judged = std::panic::catch_unwind(|| {
+        let mut judge = Judge::new(film);
+        judge.shows_each_once(0, 0.0..3.99).never_still(0, 50.0, ALL);
+        judge.finish();
+    });
+    judged.is_ok()
+}
+
+#[test]
+fn a_late_picture_is_excused_by_a_thread_that_stood_just_then_and_by_nothing_else() {
+    let mut synthetic = four_people();
+    synthetic.counters[60] = Some(59); // shown again at 2.0 s, and 60 left out
+    let (mut film, _folder) = film_of(&synthetic);
+    let stall = |part, during_s| Stall { during_s, who: "a decoder".into(), part, waited_ms: 120.0 };
+    assert!(!forgives(&film));
+    for (part, during_s, is_excuse) in [
+        (Part::Way, 2.3..2.5, true),
+        (Part::Way, 1.5..1.9, false), // before the picture was captured
+        (Part::Way, 2.8..3.0, false), // after it should have been shown
+        (Part::Encoder, 2.3..2.5, false),
+    ] {
+        film.stalls = vec![stall(part, during_s.clone())];
+        assert_eq!(forgives(&film), is_excuse, "{part:?} {during_s:?}");
+    }
+    // More than a few are no accident, however long something stood.
+    (10..110).step_by(20).for_each(|late| synthetic.counters[late] = Some(late as u32 - 1));
+    let (mut film, _folder) = film_of(&synthetic);
+    film.stalls = vec![stall(Part::Way, 0.0..4.0)];
+    assert!(!forgives(&film));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use recorder_core::address::AddressPolicy;
 use recorder_core::ids::ParticipantId;
-use recorder_core::scene::{CanvasSize, Scene};
+use recorder_core::scene::{CanvasSize, Scene, Scenes};
 use recorder_core::secret::Pii;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
@@ -71,7 +71,8 @@ pub struct Avatars {
     /// `None`: nothing is fetched.
     fetcher: Option<Arc<Fetcher>>,
     addresses: HashMap<ParticipantId, Pii>,
-    shown: HashSet<ParticipantId>,
+    /// In each Rendition.
+    shown: Vec<HashSet<ParticipantId>>,
     /// What the mixer has.
     given: HashMap<ParticipantId, Still>,
     kept: HashMap<Pii, Kept>,
@@ -91,7 +92,7 @@ impl Avatars {
         Self {
             fetcher: fetcher.map(Arc::new),
             addresses: HashMap::new(),
-            shown: HashSet::new(),
+            shown: Vec::new(),
             given: HashMap::new(),
             kept: HashMap::new(),
             waiting: Vec::new(),
@@ -117,10 +118,18 @@ impl Avatars {
         self.addresses.remove(participant);
     }
 
-    /// Fetches the pictures of those who are shown. The mixer forgets those of everybody else.
-    pub fn show(&mut self, scene: &Scene) {
-        self.shown = scene.tiles.iter().map(|tile| tile.participant.clone()).collect();
-        self.given.retain(|participant, _| self.shown.contains(participant));
+    /// Fetches the pictures of those who are shown. Each Rendition forgets those of everybody else, so whoever comes into view in any of them is
+    /// told again.
+    pub fn show(&mut self, scenes: &Scenes) {
+        let people = |scene: &Arc<Scene>| scene.tiles.iter().map(|tile| tile.participant.clone()).collect();
+        let before = std::mem::replace(&mut self.shown, scenes.iter().map(people).collect());
+        let had = |rendition: usize, participant: &ParticipantId| {
+            before.get(rendition).is_some_and(|shown| shown.contains(participant))
+        };
+        self.given.retain(|participant, _| {
+            let mut showing = self.shown.iter().enumerate().filter(|(_, shown)| shown.contains(participant)).peekable();
+            showing.peek().is_some() && showing.all(|(rendition, _)| had(rendition, participant))
+        });
         self.want();
     }
 
@@ -148,7 +157,7 @@ impl Avatars {
     /// What has changed since the last question: who is to be shown by which picture, or by initials again.
     pub fn changes(&mut self) -> Vec<(ParticipantId, Option<Still>)> {
         let mut changes = Vec::new();
-        for participant in &self.shown {
+        for participant in self.shown.iter().flatten() {
             let known = self.addresses.get(participant).and_then(|address| self.kept.get(address)).map(|kept| &kept.known);
             let now = match known {
                 Some(Known::Ready(still)) => Some(still.clone()),
@@ -173,7 +182,8 @@ impl Avatars {
             return;
         }
         self.uses += 1;
-        let of_shown: Vec<Pii> = self.shown.iter().filter_map(|participant| self.addresses.get(participant)).cloned().collect();
+        let of_shown = self.shown.iter().flatten();
+        let of_shown: Vec<Pii> = of_shown.filter_map(|participant| self.addresses.get(participant)).cloned().collect();
         for address in of_shown {
             let is_new = match self.kept.get_mut(&address) {
                 Some(kept) => {

@@ -199,7 +199,12 @@ fn person(name: &str) -> ParticipantId {
     ParticipantId::new(name)
 }
 
-fn scene(names: &[&str]) -> Scene {
+/// One Rendition shows these people.
+fn scenes(names: &[&str]) -> Scenes {
+    Arc::from([scene(names)])
+}
+
+fn scene(names: &[&str]) -> Arc<Scene> {
     let canvas = CanvasSize { width_px: 64, height_px: 36 };
     let tiles = names.iter().map(|name| Tile {
         participant: person(name),
@@ -209,7 +214,7 @@ fn scene(names: &[&str]) -> Scene {
         label: None,
         speaking: false,
     });
-    Scene { tiles: tiles.collect(), ..Scene::empty(SessionTime::ZERO, canvas, Rgb(0, 0, 0)) }
+    Arc::new(Scene { tiles: tiles.collect(), ..Scene::empty(SessionTime::ZERO, canvas, Rgb(0, 0, 0)) })
 }
 
 async fn next_change(avatars: &mut Avatars) -> Vec<(ParticipantId, Option<Still>)> {
@@ -230,7 +235,7 @@ async fn those_who_are_shown_get_their_pictures_and_each_is_fetched_once() {
         avatars.lies_at(&person(name), Some(&server.at("/shared")));
     }
     assert!(avatars.changes().is_empty());
-    avatars.show(&scene(&["ada", "bob", "dan"]));
+    avatars.show(&scenes(&["ada", "bob", "dan"]));
     let mut first = next_change(&mut avatars).await;
     first.sort_by(|a, b| a.0.cmp(&b.0));
     assert_eq!(
@@ -239,12 +244,17 @@ async fn those_who_are_shown_get_their_pictures_and_each_is_fetched_once() {
     );
     assert!(avatars.changes().is_empty(), "said once");
     // Who comes into view gets theirs at once; who comes back gets theirs again.
-    avatars.show(&scene(&["cem"]));
+    avatars.show(&scenes(&["cem"]));
     assert_eq!(avatars.changes().len(), 1);
-    avatars.show(&scene(&["ada", "cem"]));
+    avatars.show(&scenes(&["ada", "cem"]));
     let again = avatars.changes();
     assert_eq!(again.iter().map(|(who, _)| who.as_str()).collect::<Vec<_>>(), ["ada"]);
     assert_eq!(server.asked(), 1);
+    // The mixer of each Rendition forgets who it does not show.
+    avatars.show(&Arc::from([scene(&["ada", "cem"]), scene(&["cem"])]));
+    assert_eq!(avatars.changes().iter().map(|(who, _)| who.as_str()).collect::<Vec<_>>(), ["cem"]);
+    avatars.show(&Arc::from([scene(&["ada", "cem"]), scene(&["ada", "cem"])]));
+    assert_eq!(avatars.changes().iter().map(|(who, _)| who.as_str()).collect::<Vec<_>>(), ["ada"]);
     // Another picture replaces the old one when it is there; none means initials.
     avatars.lies_at(&person("ada"), Some(&server.at("/other")));
     assert!(avatars.changes().is_empty());
@@ -259,14 +269,14 @@ async fn what_failed_is_tried_again_after_a_while_and_not_before() {
     let mut avatars = Avatars::new(&rules());
     let nowhere = Pii::new("http://127.0.0.1:9/");
     avatars.lies_at(&person("ada"), Some(&nowhere));
-    avatars.show(&scene(&["ada"]));
+    avatars.show(&scenes(&["ada"]));
     avatars.fetched().await;
     assert!(avatars.changes().is_empty());
-    avatars.show(&scene(&["ada", "bob"]));
+    avatars.show(&scenes(&["ada", "bob"]));
     assert!(avatars.running.is_empty() && avatars.waiting.is_empty());
     let long_ago = Instant::now().checked_sub(RETRY_AFTER).unwrap();
     avatars.kept.get_mut(&nowhere).unwrap().known = Known::Failed(long_ago);
-    avatars.show(&scene(&["ada"]));
+    avatars.show(&scenes(&["ada"]));
     assert_eq!(avatars.running.len(), 1);
 }
 
@@ -277,7 +287,7 @@ async fn what_is_kept_is_bounded() {
     for n in 0..KNOWN_PEOPLE + 50 {
         avatars.lies_at(&person(&format!("p{n}")), Some(&nowhere(n)));
         if n % 10 == 0 {
-            avatars.show(&scene(&[&format!("p{n}"), &format!("p{}", n / 2)]));
+            avatars.show(&scenes(&[&format!("p{n}"), &format!("p{}", n / 2)]));
         }
     }
     assert_eq!(avatars.addresses.len(), KNOWN_PEOPLE);
@@ -288,7 +298,7 @@ async fn what_is_kept_is_bounded() {
     let mut without_trust = Avatars::new(&AvatarRules { ca_file: Some("/nowhere.pem".into()), ..rules() });
     for avatars in [&mut off, &mut without_trust] {
         avatars.lies_at(&person("ada"), Some(&nowhere(1)));
-        avatars.show(&scene(&["ada"]));
+        avatars.show(&scenes(&["ada"]));
         assert!(avatars.kept.is_empty() && avatars.running.is_empty());
     }
 }

@@ -27,7 +27,9 @@ mod check;
 mod inputs;
 mod look;
 mod operate;
+mod orders;
 mod recovery;
+mod serve;
 mod session;
 mod targets;
 
@@ -41,7 +43,7 @@ pub struct Roles {
     /// Measures a file that a rehearsal made.
     pub inspect: fn(&Path) -> Result<Inspection, Fault>,
     /// Looks whether this machine can do what a Session needs.
-    pub check: fn(&Rendition) -> Vec<Finding>,
+    pub check: fn(&[Rendition]) -> Vec<Finding>,
     /// Makes an access token: API key, its secret, room, identity, lifetime.
     pub mint: fn(&str, &Secret, &str, &str, Duration) -> Result<Secret, Fault>,
 }
@@ -107,6 +109,8 @@ enum Role {
     Record(RecordArgs),
     /// Record a simulated meeting, and measure the result
     Rehearse(RehearseArgs),
+    /// Record and stream the rooms of an OpenTalk installation, as its moderators want
+    Serve,
     /// Make ordinary MP4 files of what killed recordings left, and go on with their uploads
     Recover {
         /// A spool folder, or a folder that holds some
@@ -170,7 +174,8 @@ struct RecordArgs {
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "")]
     api_secret: Option<String>,
     /// Where the programme goes, any number of times: FILE.mp4, s3://bucket/key.mp4, rtmp://host/app (with --key-file), or the name of a
-    /// live destination in the configuration
+    /// live destination in the configuration. NAME= before it gives it that
+    /// rendition of the configuration
     #[arg(long, value_name = "TARGET", required = true)]
     to: Vec<String>,
     #[command(flatten)]
@@ -190,7 +195,8 @@ struct RehearseArgs {
     #[arg(long, value_name = "TIME", default_value = "20s")]
     duration: Span,
     /// Where the programme goes, any number of times: FILE.mp4, s3://bucket/key.mp4, rtmp://host/app (with --key-file), or the name of a
-    /// live destination in the configuration; by default recordings/rehearsal.mp4
+    /// live destination in the configuration. NAME= before it gives it that
+    /// rendition of the configuration; by default recordings/rehearsal.mp4
     #[arg(long, value_name = "TARGET", default_value = "recordings/rehearsal.mp4", hide_default_value = true)]
     to: Vec<String>,
     #[command(flatten)]
@@ -267,6 +273,7 @@ fn run(cli: Cli, roles: Roles) -> Result<(), Failure> {
         (Role::Worker { .. }, None) => Err(Failure::operator("a worker is started by the supervisor")),
         (Role::Record(args), _) => record(args, config, roles, cli.config),
         (Role::Rehearse(args), _) => rehearse(args, config, cli.config),
+        (Role::Serve, _) => serve::serve(&config, cli.config),
         (Role::Recover { folder }, _) => recovery::recover(&folder, &config),
         (Role::Check(args), _) => check::check(&args, &config, roles.check),
         (Role::Spool { folder, json }, _) => recovery::list(folder.as_deref(), &config, json),
@@ -305,7 +312,7 @@ fn record(args: RecordArgs, mut config: Config, roles: Roles, config_file: Optio
     let plan = session::plan(&config, wanted, args.duration.map(Span::duration))?;
     let room = inputs::livekit_room(&args, &config, roles.mint)?;
     let listening = session::Listening::start()?;
-    let desk = operate::Desk::open(args.desk.http, &config, &listening)?;
+    let desk = operate::Desk::open(args.desk.http, 1, &config, &listening)?;
     session::run(plan, room, config_file, listening, desk, None)
 }
 
@@ -314,7 +321,7 @@ fn rehearse(args: RehearseArgs, mut config: Config, config_file: Option<PathBuf>
     let wanted = wanted(&args.to, &args.keys, &config)?;
     let plan = session::plan(&config, wanted, Some(args.duration.duration()))?;
     let mut listening = session::Listening::start()?;
-    let desk = operate::Desk::open(args.desk.http, &config, &listening)?;
+    let desk = operate::Desk::open(args.desk.http, 1, &config, &listening)?;
     let actors = session::Actors::start(config_file.as_deref(), &mut listening)?;
     let room = actors.room();
     session::run(plan, room, config_file, listening, desk, Some(actors))

@@ -1,3 +1,4 @@
-//! Who may give an Order: the command line.
+//! Who may give an Order: the command line, and a controller through a message broker.
 
+pub mod amqp;
 pub mod cli;

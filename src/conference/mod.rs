@@ -5,6 +5,7 @@ use tokio::sync::mpsc;
 
 pub mod rehearsal;
 pub mod livekit_room;
+pub mod opentalk;
 
 /// A room that we are in, or on the way into. Dropping it closes the connection without a word; send `Leave` for a clean end.
 pub struct ConferenceHandle {

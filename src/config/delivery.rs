@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::load::secret_file;
-use super::{ConfigError, ConfigSecret, Programme};
+use super::{ConfigError, ConfigSecret, RenditionChoice};
 
 /// The S3 storage that `--to s3://bucket/key.mp4` means.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -162,6 +162,10 @@ pub struct Destination {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", example = &"/run/secrets/youtube-key")]
     pub key_file: Option<PathBuf>,
+    /// Name of the Rendition that it gets, unless the command line gives another; when absent, that of `[programme]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", example = &"upright")]
+    pub rendition: Option<String>,
 }
 
 impl Destination {
@@ -206,7 +210,7 @@ pub struct Preset {
     /// Highest rate of the sound, kbit/s.
     #[serde(default)]
     pub max_sound_kbps: Option<u32>,
-    /// Most lines of the picture.
+    /// Most lines of the picture: its shorter side.
     #[serde(default)]
     pub max_height: Option<u32>,
     /// Most pictures a second.
@@ -262,14 +266,15 @@ impl Preset {
         })
     }
 
-    /// A sentence about the first thing of the programme that is more than the destination takes.
-    pub fn too_much(&self, programme: &Programme) -> Option<String> {
+    /// A sentence about the first thing of a Rendition that is more than the destination takes.
+    pub fn too_much(&self, rendition: &RenditionChoice) -> Option<String> {
         let Self { title, .. } = self;
+        let section = rendition.section();
         let limits = [
-            (self.max_video_kbps, programme.video_kbps(), "kbit/s of picture", "programme.video_kbps"),
-            (self.max_sound_kbps, programme.sound_kbps, "kbit/s of sound", "programme.sound_kbps"),
-            (self.max_height, programme.size.height_px(), "lines", "the height of the picture"),
-            (self.max_fps, programme.fps, "pictures a second", "programme.fps"),
+            (self.max_video_kbps, rendition.video_kbps, "kbit/s of picture", format!("{section}.video_kbps")),
+            (self.max_sound_kbps, rendition.sound_kbps, "kbit/s of sound", format!("{section}.sound_kbps")),
+            (self.max_height, rendition.size.shorter_side_px(), "lines", "the shorter side of the picture".into()),
+            (self.max_fps, rendition.fps, "pictures a second", "programme.fps".into()),
         ];
         let (limit, is, what, field) = limits.into_iter().find_map(|(limit, is, what, field)| {
             let limit = limit.filter(|limit| is > *limit)?;
@@ -282,10 +287,11 @@ impl Preset {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Config, PROGRAMME};
 
     #[test]
     fn presets_say_what_is_too_much() {
-        let usual = Programme::default();
+        let usual = Config::default().rendition(PROGRAMME).unwrap();
         for (name, _) in PRESETS {
             let preset = Preset::find(name).unwrap();
             assert_eq!(preset.too_much(&usual), None, "{name}");
@@ -293,12 +299,24 @@ mod tests {
             assert!(is_address, "{name}");
         }
         let twitch = Preset::find("twitch").unwrap();
-        let much = Programme { video_kbps: Some(8000), ..usual.clone() };
+        let much = RenditionChoice { video_kbps: 8000, ..usual.clone() };
         assert_eq!(
             twitch.too_much(&much).unwrap(),
             "Twitch takes at most 6000 kbit/s of picture, and programme.video_kbps is 8000"
         );
         assert_eq!(Preset::find("custom").unwrap().too_much(&much), None);
+        // What stands upright is measured by its width.
+        let upright = |size: &str| RenditionChoice { name: "upright".into(), size: size.parse().unwrap(), ..usual.clone() };
+        assert_eq!(twitch.too_much(&upright("1080x1920")), None);
+        assert_eq!(
+            twitch.too_much(&upright("1082x1920")).unwrap(),
+            "Twitch takes at most 1080 lines, and the shorter side of the picture is 1082"
+        );
+        let loud = RenditionChoice { video_kbps: 6001, ..upright("720x1280") };
+        assert_eq!(
+            twitch.too_much(&loud).unwrap(),
+            "Twitch takes at most 6000 kbit/s of picture, and renditions.upright.video_kbps is 6001"
+        );
         assert_eq!(
             Preset::find("yuotube").unwrap_err().to_string(),
             "there is no preset \"yuotube\"; give one of youtube, twitch, owncast, custom, or the path of a TOML file"

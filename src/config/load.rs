@@ -119,11 +119,13 @@ pub(super) fn secret_file(path: &Path) -> Result<Secret, ConfigError> {
 impl Config {
     /// The first secret that is given in two ways.
     fn two_secrets(&self) -> Option<String> {
-        let Self { livekit, storage, http, destinations, .. } = self;
+        let Self { livekit, storage, http, keycloak, rabbitmq, destinations, .. } = self;
         let fixed = [
             ("livekit.api_secret", livekit.api_secret.is_some() && livekit.api_secret_file.is_some()),
             ("http.token", http.token.is_some() && http.token_file.is_some()),
             ("storage.secret_key", storage.secret_key.is_some() && storage.secret_key_file.is_some()),
+            ("keycloak.client_secret", keycloak.client_secret.is_some() && keycloak.client_secret_file.is_some()),
+            ("rabbitmq.password", rabbitmq.password.is_some() && rabbitmq.password_file.is_some()),
         ];
         let named = destinations.iter().find(|(_, one)| one.key.is_some() && one.key_file.is_some());
         let fixed = fixed.into_iter().find(|(_, both)| *both).map(|(field, _)| field.to_owned());

@@ -35,8 +35,10 @@ impl Default for Layout {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Strip {
-    /// Whether there is one.
-    pub show: bool,
+    /// Whether there is one. When absent: in what the service makes, and not in what `record` and `rehearse` make.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "bool", example = true)]
+    pub show: Option<bool>,
     /// What stands in the middle. When absent, the name of the room.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", example = &"Weekly meeting")]
@@ -51,7 +53,7 @@ pub struct Strip {
 
 impl Default for Strip {
     fn default() -> Self {
-        Self { show: false, title: None, clock: "%H:%M".into(), logo: None }
+        Self { show: None, title: None, clock: "%H:%M".into(), logo: None }
     }
 }
 

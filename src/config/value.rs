@@ -96,6 +96,11 @@ impl PictureSize {
     pub const fn height_px(self) -> u32 {
         self.height_px
     }
+
+    /// The lines of a picture, whichever way it stands.
+    pub fn shorter_side_px(self) -> u32 {
+        self.width_px.min(self.height_px)
+    }
 }
 
 impl FromStr for PictureSize {

@@ -19,11 +19,10 @@ use serde::{Deserialize, Serialize};
 use crate::fault::{Fault, Retry};
 use crate::time::SessionTime;
 
-mod dice;
 pub mod pace;
 mod reason;
 
-use dice::Dice;
+use crate::dice::Dice;
 use reason::Verdict;
 pub use reason::{CertificateFault, Reason, Step};
 
@@ -55,6 +54,8 @@ pub enum Input {
     Evidence(Evidence),
     /// The connection is gone, or could not be made. Not told after [`Action::Abort`].
     Failed(Reason),
+    /// Somebody does not want to wait for the time of the next attempt.
+    TryNow,
     /// Nothing more is to be streamed.
     End,
     /// The connection was ended politely, after [`Action::Close`].
@@ -214,6 +215,7 @@ impl Live {
         match (input, &mut self.stage) {
             (_, Stage::Over) => return,
             (Input::Closed | Input::Failed(_), Stage::Closing { .. }) => self.end(),
+            (Input::TryNow, Stage::Waiting { .. }) => self.begin_attempt(now),
             (Input::End, Stage::Waiting { .. }) => self.end(),
             (Input::End, Stage::Trying { .. }) => {
                 self.actions.push_back(Action::Abort);

@@ -228,6 +228,9 @@ pub struct Scene {
     pub audible: Vec<TrackId>,
 }
 
+/// One Scene for each Rendition, in the order of the Renditions; all of the same time.
+pub type Scenes = Arc<[Arc<Scene>]>;
+
 impl Scene {
     /// Only a background, and nobody is heard.
     pub fn empty(from: SessionTime, canvas: CanvasSize, background: Rgb) -> Self {

@@ -13,23 +13,25 @@ mod picture;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod wishes;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::conference::{ConferenceCommand, ConferenceEvent, Subscription};
+use crate::conference::{ConferenceCommand, ConferenceEvent, Delivery, Subscription};
 use crate::fault::Fault;
 use crate::ids::{TakeId, TargetId};
 use crate::layout::{Layout, Seating};
-use crate::scene::{Rgb, Scene};
+use crate::scene::{Rgb, Scene, Scenes};
 use crate::secret::Pii;
-use crate::stage::{Loudness, People};
+use crate::stage::{ConsentRule, Loudness, People};
+use crate::standing::Reporter;
 use crate::target::{Target, TargetReport, TargetState};
 use crate::time::SessionTime;
 
 pub use crate::supervision::Caution;
 pub use outcome::{Outcome, WhyOver};
-pub use settings::SessionSettings;
+pub use settings::{Commanded, Framing, Resumed, SessionSettings};
 
 /// What the Session is told.
 #[derive(Clone, PartialEq, Debug)]
@@ -45,7 +47,18 @@ pub enum Input {
         /// What it says.
         report: TargetReport,
     },
-    /// Show people in this layout from now on; nothing else changes.
+    /// What a Target has recorded is stored, or cannot be.
+    Delivered {
+        /// Which.
+        target: TargetId,
+        /// Which of its deliveries, as in [`Action::Open`].
+        run: u32,
+        /// Why not.
+        fault: Option<Fault>,
+    },
+    /// The Conference has asked for us once more, although we are here: a moderator wants something that we may not have been told.
+    OrderedAgain,
+    /// Show people in this layout from now on, in all Renditions that have none of their own; nothing else changes.
     Layout(Layout),
     /// No programme can be made any more, and no other worker would do better: end all Takes with what they have, and leave.
     ProgrammeFailed(Fault),
@@ -60,8 +73,22 @@ pub enum Input {
 pub enum Action {
     /// Tell the Conference.
     Tell(ConferenceCommand),
-    /// Show this from its time on.
-    Show(Arc<Scene>),
+    /// Show this from its time on, in each Rendition its own Scene.
+    Show(Scenes),
+    /// A moderator wants this Target: make it ready. Its first Take follows.
+    Open {
+        /// Which.
+        target: TargetId,
+        /// Its n-th delivery, counted from 1: one that was stopped and is wanted again is another one, for example another file.
+        run: u32,
+        /// What it is.
+        delivery: Delivery,
+    },
+    /// Do not wait for the time of the next attempt.
+    TryNow {
+        /// A live destination.
+        target: TargetId,
+    },
     /// Begin a Take with the programme instant `at`.
     BeginTake {
         /// Of which Target.
@@ -71,15 +98,26 @@ pub enum Action {
         /// Its first programme instant.
         at: SessionTime,
     },
-    /// End the running Take; nothing from the programme instant `at` on belongs to it. The Target then reports `Ended`.
+    /// End the running Take; nothing from the programme instant `at` on belongs to it.
     EndTake {
         /// Of which Target.
         target: TargetId,
         /// The first programme instant after it.
         at: SessionTime,
+        /// What comes after it.
+        then: After,
     },
     /// Nothing more will happen.
     Over(Outcome),
+}
+
+/// What follows the end of a Take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum After {
+    /// Perhaps another Take of the same delivery. The Target reports [`TargetReport::Parked`].
+    Pause,
+    /// Nothing: the delivery is complete. The Target reports [`TargetReport::Ended`]. Also said while it is paused, then without a running Take.
+    Stop,
 }
 
 /// Why the Session wants to be woken; for logs.
@@ -101,6 +139,14 @@ pub enum Wake {
     LastWord,
     /// A Target did not finish in time.
     TargetDeadline(TargetId),
+    /// A live destination was lost for too long.
+    Destination(TargetId),
+    /// People are to be told how a Target stands.
+    Report(TargetId),
+    /// Nobody wants anything of us any more.
+    NothingWanted,
+    /// Nobody could withdraw their consent for too long.
+    Unheard,
     /// The Conference did not let us go in time.
     LeaveDeadline,
 }
@@ -153,39 +199,55 @@ pub struct Session {
     targets: Vec<Target>,
     /// Since when nobody but us has been in the room.
     alone_since: Option<SessionTime>,
-    seating: Seating,
+    /// One for each Rendition.
+    seating: Vec<Seating>,
     /// What the room calls itself.
     title: Option<Pii>,
-    shown: Arc<Scene>,
+    shown: Scenes,
     /// What people and Conference were when the Scene was last derived.
     derived_from: Option<(u64, Connection)>,
     /// `None` after each entry: a new connection has to be told everything.
     subscribed: Option<Vec<Subscription>>,
     leaving: Leaving,
     outcome: Option<Outcome>,
+    /// What the Conference was told about each Target that its moderators command.
+    reporters: BTreeMap<TargetId, Reporter>,
+    /// The list of the first entry is not complete yet.
+    first_list: bool,
+    /// Since when nothing has been wanted of us.
+    idle_since: Option<SessionTime>,
+    /// The next Scene holds at once, also for what was received before it and not mixed yet.
+    at_once: bool,
     now: SessionTime,
 }
 
 impl Session {
     /// A Session that is on its way into the room. `now` need not be zero: a replacement worker continues the session time.
     pub fn new(settings: SessionSettings, now: SessionTime) -> Self {
-        let targets: Vec<Target> = settings.targets.iter().cloned().map(Target::new).collect();
+        let ordered = settings.targets.iter().map(|id| Target::new(id.clone(), settings.first_take));
+        let resumed = settings.commanded.iter().flat_map(|commanded| &commanded.resumed).map(Resumed::target);
+        let targets: Vec<Target> = ordered.chain(resumed).collect();
+        let people = People::new(settings.consent);
         // What the first derivation replaces.
-        let shown = Arc::new(Scene::empty(now, settings.canvas, Rgb(0, 0, 0)));
+        let shown = settings.renditions.iter().map(|framing| Arc::new(Scene::empty(now, framing.canvas, Rgb(0, 0, 0)))).collect();
         let mut session = Self {
             actions: VecDeque::new(),
             phase: Phase::Entering,
             connection: Connection::Outside { since: now, fault: None },
-            people: People::default(),
+            people,
             targets,
             alone_since: None,
-            seating: Seating::default(),
+            seating: vec![Seating::default(); settings.renditions.len()],
             title: None,
             shown,
             derived_from: None,
             subscribed: None,
             leaving: Leaving::Done,
             outcome: None,
+            reporters: BTreeMap::new(),
+            first_list: true,
+            idle_since: None,
+            at_once: false,
             now,
             settings,
         };
@@ -206,9 +268,12 @@ impl Session {
             Input::Conference(event) => self.conference(event, now),
             Input::Heard(heard) => self.people.metered(&heard, now),
             Input::Target { id, report } => self.target_reports(&id, report, now),
+            Input::Delivered { target, run, fault } => self.delivered(&target, run, fault),
+            Input::OrderedAgain => self.ordered_again(now),
             Input::Layout(layout) => {
                 self.settings.layout = layout;
-                self.seating = Seating::default();
+                let framed = self.seating.iter_mut().zip(&self.settings.renditions);
+                framed.filter(|(_, framing)| framing.layout.is_none()).for_each(|(seating, _)| *seating = Seating::default());
                 self.derived_from = None;
             }
             Input::ProgrammeFailed(fault) => {
@@ -237,11 +302,12 @@ impl Session {
     pub fn poll_wake(&self) -> Option<(SessionTime, Wake)> {
         let grace = self.settings.target_grace;
         let closing = self.targets.iter().filter_map(|t| Some((t.closing_since()? + grace, Wake::TargetDeadline(t.id.clone()))));
+        let closing = closing.chain(self.commanded_wakes());
         let own = match self.phase {
             Phase::Over => return None,
             Phase::Entering | Phase::Live => [
                 self.people.next_change(self.now).map(|at| (at, Wake::Speaker)),
-                self.seating.wake().map(|at| (at, Wake::Place)),
+                self.place_due_at().map(|at| (at, Wake::Place)),
                 self.room_empty_at().map(|at| (at, Wake::RoomEmpty)),
                 self.conference_grace_at().map(|at| (at, Wake::ConferenceGrace)),
                 self.duration_at().map(|at| (at, Wake::Duration)),
@@ -269,8 +335,8 @@ impl Session {
         self.people.count()
     }
 
-    /// The newest Scene.
-    pub fn scene(&self) -> &Arc<Scene> {
+    /// The newest Scene of each Rendition.
+    pub fn scenes(&self) -> &Scenes {
         &self.shown
     }
 
@@ -281,9 +347,12 @@ impl Session {
 
     /// Entries in all collections: bounded by who is in the room and how many Targets there are, not by how long the Session runs.
     pub fn footprint(&self) -> usize {
-        let scene = self.shown.tiles.len() + self.shown.ornaments.len() + self.shown.audible.len();
+        let scene = |scene: &Arc<Scene>| scene.tiles.len() + scene.ornaments.len() + scene.audible.len();
+        let scenes: usize = self.shown.iter().map(scene).sum();
+        let seating: usize = self.seating.iter().map(Seating::footprint).sum();
         let subscribed = self.subscribed.as_ref().map_or(0, Vec::len);
-        self.people.footprint() + self.seating.footprint() + self.targets.len() + scene + subscribed + self.actions.len()
+        let told = self.targets.len() + self.reporters.len();
+        self.people.footprint() + seating + told + scenes + subscribed + self.actions.len()
     }
 
     fn conference(&mut self, event: ConferenceEvent, now: SessionTime) {
@@ -297,6 +366,9 @@ impl Session {
                 if self.connection == Connection::Listing {
                     self.people.listed();
                     self.connection = Connection::Inside;
+                    self.first_list = false;
+                    // Somebody may have withdrawn meanwhile.
+                    self.at_once |= self.settings.consent != ConsentRule::NotAsked;
                 }
             }
             ConferenceEvent::Joined { participant, name } => self.people.joined(participant, name, now),
@@ -305,15 +377,26 @@ impl Session {
             ConferenceEvent::TrackUp { track, muted } => self.people.track_up(&track, muted),
             ConferenceEvent::TrackDown { track } => self.people.track_down(&track),
             ConferenceEvent::Speaking { participants } => self.people.hinted(&participants, now),
-            // Nobody is asked for consent, and nobody commands Targets, in the Conferences that exist so far.
-            ConferenceEvent::Consent { .. } | ConferenceEvent::Wish { .. } | ConferenceEvent::Shown { .. } => {}
+            ConferenceEvent::Consent { participant, given } => {
+                // What was said before, and is not mixed yet, is discarded.
+                self.at_once |= self.people.consents(&participant, given);
+            }
+            ConferenceEvent::Wish { target, wish } => self.wished(target, wish, now),
+            ConferenceEvent::Shown { target, light } => {
+                if let Some(reporter) = self.reporters.get_mut(&target) {
+                    reporter.shown(light, now);
+                }
+            }
             ConferenceEvent::Lost { fault } => match &mut self.connection {
                 Connection::Gone => {}
                 // Still outside: the newest reason is the one to tell, but the wait began earlier.
                 Connection::Outside { fault: known, .. } => *known = Some(fault),
                 Connection::Listing | Connection::Inside => {
                     self.connection = Connection::Outside { since: now, fault: Some(fault) };
-                    self.people.doubt_everybody();
+                    // Where people are asked, media may still come, and is kept for as long as a withdrawal may be on its way.
+                    if self.settings.consent == ConsentRule::NotAsked {
+                        self.people.doubt_everybody();
+                    }
                 }
             },
             ConferenceEvent::Ended { reason } => {
@@ -335,15 +418,22 @@ impl Session {
         }
         self.connection = Connection::Listing;
         self.people.doubt_everybody();
+        self.people.set_unheard(false);
+        // Whoever may be recorded is told with the list.
+        self.people.forget_consents();
         self.subscribed = None;
+        self.reporters.values_mut().for_each(Reporter::forgotten);
         if self.phase != Phase::Entering {
             return;
         }
         self.phase = Phase::Live;
         self.alone_since = None;
-        let take = self.settings.first_take;
-        for target in &mut self.targets {
-            if target.begin(take, now) {
+        for target in self.targets.iter_mut().filter(|target| target.state == TargetState::Idle) {
+            if let Some(delivery) = &target.delivery {
+                let (target, run) = (target.id.clone(), target.run);
+                self.actions.push_back(Action::Open { target, run, delivery: delivery.clone() });
+            }
+            if let Some(take) = target.begin(now) {
                 self.actions.push_back(Action::BeginTake { target: target.id.clone(), take, at: now });
             }
         }
@@ -351,12 +441,35 @@ impl Session {
 
     fn target_reports(&mut self, id: &TargetId, report: TargetReport, now: SessionTime) {
         let Some(target) = self.targets.iter_mut().find(|target| target.id == *id) else { return };
+        let is_over = report == TargetReport::Ended;
+        if is_over || matches!(report, TargetReport::Failed(_)) {
+            self.derived_from = None;
+        }
+        if let TargetReport::Live(state) = &report
+            && target.delivery.is_some()
+            && target.is_refused(state)
+        {
+            // Somebody waits for the answer, and another attempt is theirs to want.
+            target.report(report, now);
+            self.give_up_destination(id, now);
+            return;
+        }
         target.report(report, now);
+        if is_over && target.delivery == Some(Delivery::Recording) && self.phase != Phase::Over {
+            target.delivery_begins(now);
+        }
+        if target.is_due_again() {
+            self.begin(id, now);
+            return;
+        }
         if target.can_go_on() || self.phase == Phase::Ending {
             return;
         }
         if target.end(now) {
-            self.actions.push_back(Action::EndTake { target: id.clone(), at: now });
+            self.actions.push_back(Action::EndTake { target: id.clone(), at: now, then: After::Stop });
+        }
+        if self.settings.commanded.is_some() {
+            return;
         }
         if !self.targets.iter().any(Target::can_go_on) {
             let fault = self.targets.iter().find_map(Target::fault).cloned();
@@ -369,6 +482,7 @@ impl Session {
         let due = |at: Option<SessionTime>| at.is_some_and(|at| at <= now);
         if matches!(self.phase, Phase::Entering | Phase::Live) {
             self.people.settle(now);
+            self.let_wishes_pass(now);
             if let Some(end) = self.duration_at().filter(|end| *end <= now) {
                 // The mixer is behind real time, so the Take can still be cut exactly, however late the wake-up is.
                 self.end(Outcome::new(WhyOver::DurationReached, None), end, now);
@@ -379,6 +493,8 @@ impl Session {
                 self.end(outcome, now, now);
             } else if due(self.room_empty_at()) {
                 self.end(Outcome::new(WhyOver::RoomEmpty, None), now, now);
+            } else if due(self.nothing_wanted_at()) {
+                self.end(Outcome::new(WhyOver::NothingWanted, None), now, now);
             }
         }
         let grace = self.settings.target_grace;
@@ -398,15 +514,17 @@ impl Session {
             return;
         }
         self.phase = Phase::Ending;
+        let nothing_runs = outcome.why == WhyOver::NothingWanted;
         self.outcome = Some(outcome);
         for target in &mut self.targets {
             if target.end(now) {
-                self.actions.push_back(Action::EndTake { target: target.id.clone(), at });
+                self.actions.push_back(Action::EndTake { target: target.id.clone(), at, then: After::Stop });
             }
         }
         self.leaving = match self.connection {
             Connection::Gone => Leaving::Done,
             // What was said before `at` is still on its way; there is nothing to wait for when we are outside.
+            Connection::Listing | Connection::Inside if nothing_runs => Leaving::At(now),
             Connection::Listing | Connection::Inside => Leaving::At(now + self.settings.mixer_delay),
             Connection::Outside { .. } => Leaving::At(now),
         };
@@ -430,6 +548,10 @@ impl Session {
             self.actions.push_back(Action::Over(outcome));
             self.phase = Phase::Over;
         }
+    }
+
+    fn place_due_at(&self) -> Option<SessionTime> {
+        self.seating.iter().filter_map(Seating::wake).min()
     }
 
     fn room_empty_at(&self) -> Option<SessionTime> {

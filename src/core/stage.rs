@@ -15,7 +15,7 @@ use crate::ids::{ParticipantId, TrackId};
 use crate::secret::Pii;
 
 pub use floor::{HOLD, INTERRUPT_AFTER, INTERRUPT_LOUDER_DB};
-pub use people::People;
+pub use people::{ConsentRule, People};
 pub use voice::{ATTACK, LOUD_DBFS, METER_TRUST, QUIET_DBFS, RELEASE};
 
 /// How loud one Participant was in the last stretch that our own meter measured (about 100 ms).

@@ -4,6 +4,10 @@ use std::rc::Rc;
 use recorder_core::ids::{ParticipantId, TrackKind};
 
 use super::*;
+use crate::mixer::video::HELD_PICTURES;
+
+/// Decoded pictures of a Track that may wait.
+const ROOM: usize = HELD_PICTURES - 1;
 
 /// A decoder that notes what it gets, and gives pictures back when told.
 #[derive(Clone)]
@@ -44,6 +48,8 @@ struct World {
     in_flight: Rc<Cell<usize>>,
     pictures: Rc<Cell<u64>>,
     broken: Rc<Cell<bool>>,
+    /// Decoded pictures that wait.
+    waiting: usize,
 }
 
 fn track() -> TrackId {
@@ -69,7 +75,8 @@ impl World {
     fn new() -> Self {
         let mut feeds = Feeds::default();
         feeds.show([track()].into());
-        Self { feeds, got: Rc::default(), in_flight: Rc::default(), pictures: Rc::default(), broken: Rc::default() }
+        let (got, in_flight, pictures, broken) = (Rc::default(), Rc::default(), Rc::default(), Rc::default());
+        Self { feeds, got, in_flight, pictures, broken, waiting: 0 }
     }
 
     fn advance(&mut self, at_ms: u64) -> Vec<TrackId> {
@@ -85,7 +92,7 @@ impl World {
                 broken: broken.clone(),
             })
         };
-        self.feeds.advance(at, at, |_| 6, start)
+        self.feeds.advance(at, at, |_| ROOM - self.waiting, start)
     }
 
     fn got(&self) -> Vec<u64> {
@@ -98,9 +105,9 @@ fn frames_wait_encoded_until_shortly_before_they_are_due() {
     let mut world = World::new();
     (0..20).for_each(|n| world.feeds.accept(frame(n, n == 0)));
     world.advance(0);
-    assert_eq!(world.got(), [0, 1, 2, 3, 4, 5], "at most six are decoded ahead");
-    for (free, got) in [(1, 6), (2, 6), (3, 6), (4, 10), (1, 10)] {
-        world.in_flight.set(6 - free);
+    assert_eq!(world.got(), (0..10).collect::<Vec<_>>(), "at most ten are decoded ahead");
+    for (free, got) in [(1, 10), (2, 10), (3, 10), (4, 14), (1, 14)] {
+        world.in_flight.set(ROOM - free);
         world.advance(33 * free as u64);
         assert_eq!(world.got().len(), got, "with room for {free} more: a few at once, then none");
     }
@@ -113,10 +120,30 @@ fn nothing_is_decoded_long_before_it_is_due() {
         world.feeds.accept(MediaFrame { capture: SessionTime::from_millis(n * 100), ..frame(n, n == 0) });
     }
     world.advance(0);
-    assert_eq!(world.got(), [0, 1, 2], "200 ms, and nothing later");
+    assert_eq!(world.got(), [0, 1, 2, 3], "333 ms, and nothing later");
     world.in_flight.set(2);
     world.advance(100);
-    assert_eq!(world.got(), [0, 1, 2, 3], "a slow camera's decoder has room and gets single frames");
+    assert_eq!(world.got(), [0, 1, 2, 3, 4], "a slow camera's decoder has room and gets single frames");
+}
+
+#[test]
+fn a_decoder_that_gets_no_processor_for_200_ms_is_not_seen() {
+    // Whenever that begins: shortly before it is given frames, or when it has just got them.
+    for stands_from in 40..50 {
+        let mut world = World::new();
+        for tick in 0..80 {
+            // Received fifteen pictures before its instant.
+            world.feeds.accept(frame(tick + 15, tick == 0));
+            // What was given at the tick before is decoded by now. Five ticks without: the sixth is 200 ms after the last frames were given.
+            if !(stands_from..stands_from + 5).contains(&tick) {
+                world.waiting += world.in_flight.replace(0);
+                world.pictures.set(tick);
+            }
+            world.advance(tick * 33);
+            assert!(tick < 16 || world.waiting > 0, "standing from tick {stands_from}, nothing to show at tick {tick}");
+            world.waiting = world.waiting.saturating_sub(usize::from(tick >= 15));
+        }
+    }
 }
 
 #[test]
@@ -171,10 +198,10 @@ fn a_broken_decoder_is_replaced_at_the_next_keyframe() {
 #[test]
 fn a_decoder_that_swallows_frames_is_fed_again_from_a_keyframe() {
     let mut world = World::new();
-    (0..8).for_each(|n| world.feeds.accept(frame(n, n == 0)));
+    (0..12).for_each(|n| world.feeds.accept(frame(n, n == 0)));
     world.advance(1);
     world.advance(133);
-    assert_eq!(world.got().len(), 6, "six in flight, no picture: it waits");
+    assert_eq!(world.got().len(), ROOM, "ten in flight, no picture: it waits");
     world.advance(1200);
     world.feeds.accept(frame(37, true));
     world.advance(1233);

@@ -101,6 +101,8 @@ impl VideoEncoder {
         source.set_max_bytes(0);
         deliver(&graph, output)?;
         graph.play()?;
+        let CanvasSize { width_px, height_px } = settings.canvas;
+        tracing::debug!(encoder_width = width_px, encoder_height = height_px, kbps = settings.kbps, "encodes pictures");
         Ok(Self { graph, source, picture_ns: 1_000_000_000 / u64::from(settings.fps), canvas: settings.canvas })
     }
 

@@ -2,6 +2,8 @@
 //!
 //! In: RTP times, arrivals and sender reports. Out: capture times on the session clock. Runs on the reception thread, once a frame.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use recorder_core::ids::TrackId;
 use recorder_core::time::SessionTime;
 
@@ -55,5 +57,39 @@ impl CaptureTimes for recorder_core::clock_model::ClockModel {
 
     fn forget(&mut self, track: &TrackId) {
         self.forget(track);
+    }
+}
+
+/// One model for receptions that follow each other: what is known of a sender's clock outlives the connection. The lock guards the model alone, and is
+/// held for one look at it.
+#[derive(Clone)]
+pub struct SharedCapture(Arc<Mutex<Box<dyn CaptureTimes>>>);
+
+impl SharedCapture {
+    /// Shares `model`.
+    pub fn new(model: Box<dyn CaptureTimes>) -> Self {
+        Self(Arc::new(Mutex::new(model)))
+    }
+
+    fn model(&self) -> MutexGuard<'_, Box<dyn CaptureTimes>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl CaptureTimes for SharedCapture {
+    fn arrived(&mut self, track: &TrackId, stream: u32, clock_hz: u32, rtp_time: u64, arrival: SessionTime) -> SessionTime {
+        self.model().arrived(track, stream, clock_hz, rtp_time, arrival)
+    }
+
+    fn made_up(&mut self, track: &TrackId, stream: u32, rtp_time: u64, arrival: SessionTime) -> Option<SessionTime> {
+        self.model().made_up(track, stream, rtp_time, arrival)
+    }
+
+    fn sender_report(&mut self, track: &TrackId, stream: u32, clock_hz: u32, ntp_ns: i64, rtp_time: u64, arrival: SessionTime) {
+        self.model().sender_report(track, stream, clock_hz, ntp_ns, rtp_time, arrival);
+    }
+
+    fn forget(&mut self, track: &TrackId) {
+        self.model().forget(track);
     }
 }

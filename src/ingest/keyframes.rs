@@ -4,7 +4,8 @@
 //! is granted at once, the next a second later: an SFU ignores more, and every keyframe costs the sender bandwidth.
 //!
 //! A Track that misses a packet is asked again soon, because what lost the packet may lose the request. Not too soon: LiveKit repeats no packet
-//! between a request and the keyframe, and a second request that meets the keyframe on its way would keep the keyframe from being repaired.
+//! between a request and the keyframe, and a second request that meets the keyframe on its way would keep the keyframe from being repaired. A packet that
+//! is missed behind the request may be the first of the keyframe: its repeat is waited for (decision 0020).
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,10 +15,14 @@ use recorder_core::ids::TrackId;
 /// Shortest time between two requests for the same Track.
 const SPACING: Duration = Duration::from_secs(1);
 
-/// So often is a Track asked because of one missing packet, at this distance: by then the keyframe that was asked for has come, and its first
-/// packet has been repeated if it was lost. After that, nobody may be there any more.
+/// So often is a Track asked because of one missing packet, at this distance: by then the keyframe that was asked for has come, or something of it.
+/// After that, nobody may be there any more.
 const MISSING_REQUESTS: u32 = 3;
-const MISSING_AGAIN: Duration = Duration::from_millis(100);
+const MISSING_AGAIN: Duration = Duration::from_millis(75);
+/// In this time a packet that was missed is repeated, unless the repeat is lost, too.
+const REPEAT: Duration = Duration::from_millis(50);
+/// Longest distance, if always another packet is missed.
+const MISSING_AGAIN_AT_LAST: Duration = Duration::from_millis(150);
 
 #[derive(Default)]
 pub(crate) struct KeyframeRequests {
@@ -31,11 +36,19 @@ struct State {
     missing: Option<Missing>,
 }
 
+/// What a Track misses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Misses {
+    /// From when on a keyframe is needed, because a packet hardly comes any more.
+    pub(crate) since: Instant,
+    /// When a packet was missed last.
+    pub(crate) newest: Instant,
+}
+
 /// A packet that hardly comes any more.
 struct Missing {
-    /// From when on a keyframe is needed.
-    since: Instant,
-    /// How often it was asked for.
+    misses: Misses,
+    /// How often a keyframe was asked for.
     asked: u32,
 }
 
@@ -48,7 +61,11 @@ impl State {
     /// When a keyframe must be asked for because of a missing packet.
     fn missing_at(&self) -> Option<Instant> {
         let missing = self.missing.as_ref().filter(|missing| missing.asked < MISSING_REQUESTS)?;
-        Some(self.asked.map_or(missing.since, |asked| missing.since.max(asked + MISSING_AGAIN)))
+        let Misses { since, newest } = missing.misses;
+        let Some(asked) = self.asked else { return Some(since) };
+        let is_answer_damaged = missing.asked > 0 && newest > asked;
+        let repaired = if is_answer_damaged { (newest + REPEAT).min(asked + MISSING_AGAIN_AT_LAST) } else { since };
+        Some(since.max(asked + MISSING_AGAIN).max(repaired))
     }
 }
 
@@ -58,20 +75,18 @@ impl KeyframeRequests {
         self.state(track).wanted = true;
     }
 
-    /// From when on `track` needs a keyframe, because a packet is missing; `None` when none is.
-    pub(crate) fn misses(&mut self, track: &TrackId, since: Option<Instant>) {
-        match since {
+    /// What `track` misses so that it needs a keyframe; `None` when it needs none.
+    pub(crate) fn misses(&mut self, track: &TrackId, misses: Option<Misses>) {
+        match misses {
             None => {
                 if let Some(state) = self.tracks.get_mut(track) {
                     state.missing = None;
                 }
             }
-            Some(since) => {
-                let state = self.state(track);
-                if state.missing.as_ref().is_none_or(|missing| missing.since != since) {
-                    state.missing = Some(Missing { since, asked: 0 });
-                }
-            }
+            Some(misses) => match &mut self.state(track).missing {
+                Some(missing) if missing.misses.since == misses.since => missing.misses = misses,
+                other => *other = Some(Missing { misses, asked: 0 }),
+            },
         }
     }
 
@@ -149,21 +164,39 @@ mod tests {
         let mut requests = KeyframeRequests::default();
         let asked = |requests: &mut KeyframeRequests, from: u64, until: u64, since: Option<u64>| {
             let is_asked = |ms: &u64| {
-                requests.misses(&track, since.map(at));
+                requests.misses(&track, since.map(|since| Misses { since: at(since), newest: at(0) }));
                 !requests.due(at(*ms)).is_empty()
             };
             (from..until).filter(is_asked).collect::<Vec<_>>()
         };
         assert_eq!(asked(&mut requests, 0, 320, Some(320)), [0; 0]);
         assert_eq!(requests.wake(), Some(at(320)));
-        assert_eq!(asked(&mut requests, 320, 5000, Some(320)), [320, 420, 520]);
+        assert_eq!(asked(&mut requests, 320, 5000, Some(320)), [320, 395, 470]);
         assert_eq!(requests.wake(), None);
         // The packet came after the first request, and the next is missed soon: what was just asked for is waited for.
         assert_eq!(asked(&mut requests, 5000, 5010, Some(5000)), [5000]);
         assert_eq!(asked(&mut requests, 5010, 5050, None), [0; 0]);
-        assert_eq!(asked(&mut requests, 5050, 5300, Some(5060)), [5100, 5200]);
+        assert_eq!(asked(&mut requests, 5050, 5300, Some(5060)), [5075, 5150, 5225]);
         // A keyframe that comes meanwhile has its own time.
-        assert_eq!(asked(&mut requests, 5300, 5800, Some(5700)), [5700]);
+        assert_eq!(asked(&mut requests, 5300, 5750, Some(5700)), [5700]);
+    }
+
+    #[test]
+    fn the_first_packet_of_a_keyframe_may_be_repeated_before_another_is_asked_for() {
+        let track = TrackId::new(ParticipantId::new("a"), TrackKind::Camera);
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let asked = |newest: &dyn Fn(u64) -> u64| {
+            let mut requests = KeyframeRequests::default();
+            let is_asked = |ms: &u64| {
+                requests.misses(&track, Some(Misses { since: at(320), newest: at(newest(*ms)) }));
+                !requests.due(at(*ms)).is_empty()
+            };
+            (0..1000).filter(is_asked).collect::<Vec<_>>()
+        };
+        assert_eq!(asked(&|ms| ms.min(310)), [320, 395, 470], "what was missed before the request is not of the keyframe");
+        assert_eq!(asked(&|ms| ms.min(366)), [320, 416, 491], "missed 46 ms after the request");
+        assert_eq!(asked(&|ms| ms), [320, 470, 620], "always something else");
     }
 
     #[test]

@@ -53,6 +53,8 @@ pub struct IngestSettings {
     pub connect_limit: Duration,
     /// How long after its capture a picture is shown: a frame waits at most so long for a packet before it.
     pub mixer_delay: Duration,
+    /// Number of each Track's first RTP stream: higher than any that an earlier reception of the same Session gave.
+    pub first_stream: u32,
 }
 
 impl IngestSettings {
@@ -66,6 +68,7 @@ impl IngestSettings {
             silence_limit: Duration::from_secs(8),
             connect_limit: Duration::from_secs(10),
             mixer_delay: Duration::from_millis(500),
+            first_stream: 1,
         }
     }
 }

@@ -42,7 +42,7 @@ fn an_unrepaired_hole_in_a_picture_stream_asks_for_a_keyframe_until_one_comes() 
     // A few times early, then once a second.
     let asked: Vec<u128> = world.keyframe_requests.iter().map(|at| (*at - missed).as_millis()).collect();
     let about = |expected: u128| move |at: &u128| (expected..expected + 25).contains(at);
-    let expected = [320, 420, 520, 1520, 2520];
+    let expected = [320, 395, 470, 1470, 2470];
     assert!(asked.len() == expected.len() && asked.iter().zip(expected).all(|(at, expected)| about(expected)(at)), "{asked:?}");
     world.send_video(video, 200..260, Vp8::Key(640));
     assert_eq!(world.keyframe_requests.len(), expected.len(), "no more after the keyframe");

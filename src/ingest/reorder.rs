@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use self::pictures::Pictures;
 use self::sounds::Sounds;
+use super::keyframes::Misses;
 use crate::media::Codec;
 
 mod payload;
@@ -108,10 +109,10 @@ impl Reorder {
         }
     }
 
-    /// From when on a keyframe should be asked for: a hole will hardly be filled, and nothing behind it can be shown without it.
-    pub(super) fn ask_at(&self) -> Option<Instant> {
+    /// Why a keyframe should be asked for: a hole will hardly be filled, and nothing behind it can be shown without it.
+    pub(super) fn misses(&self) -> Option<Misses> {
         match self {
-            Self::Pictures(pictures) => pictures.ask_at(),
+            Self::Pictures(pictures) => Some(Misses { since: pictures.ask_at()?, newest: pictures.missed_last()? }),
             Self::Sounds(_) => None,
         }
     }

@@ -106,13 +106,15 @@ fn without(rect: Rect, hole: Rect) -> impl Iterator<Item = Rect> {
 pub(crate) struct Canvas {
     size: CanvasSize,
     data: Box<[u8]>,
+    /// Pixels that somebody was given to write.
+    touched_px: u64,
 }
 
 impl Canvas {
     /// A black canvas; the sides must be even.
     pub(crate) fn new(size: CanvasSize) -> Self {
         let luma = size.width_px as usize * size.height_px as usize;
-        let mut canvas = Self { size, data: vec![0; luma + luma / 2].into_boxed_slice() };
+        let mut canvas = Self { size, data: vec![0; luma + luma / 2].into_boxed_slice(), touched_px: 0 };
         canvas.fill(canvas.whole(), Ycc(16, 128, 128));
         canvas
     }
@@ -132,21 +134,28 @@ impl Canvas {
         &self.data
     }
 
-    /// The planes within an even rectangle, cut at the edges.
+    /// Pixels written since the beginning; one that was written twice counts twice.
+    pub(crate) fn touched_px(&self) -> u64 {
+        self.touched_px
+    }
+
+    /// The planes within an even rectangle, cut at the edges: everything that is written goes through here.
     fn view(&mut self, rect: Rect) -> PlanesMut<'_> {
         let (width, height) = (self.size.width_px as usize, self.size.height_px as usize);
         let (x, y) = ((rect.x as usize & !1).min(width), (rect.y as usize & !1).min(height));
         let (luma, chroma) = self.data.split_at_mut(width * height);
         let (u, v) = chroma.split_at_mut(width * height / 4);
         let (y_from, c_from) = (y * width + x, y / 2 * (width / 2) + x / 2);
+        let (view_width, view_height) = ((rect.width as usize).min(width - x), (rect.height as usize).min(height - y));
+        self.touched_px += (view_width * view_height) as u64;
         PlanesMut {
             y: luma.get_mut(y_from..).unwrap_or_default(),
             u: u.get_mut(c_from..).unwrap_or_default(),
             v: v.get_mut(c_from..).unwrap_or_default(),
             y_stride: width,
             c_stride: width / 2,
-            width: (rect.width as usize).min(width - x),
-            height: (rect.height as usize).min(height - y),
+            width: view_width,
+            height: view_height,
         }
     }
 

@@ -11,7 +11,7 @@ use super::cadence::{Cadence, Choice};
 use super::picture::Picture;
 
 /// Decoded pictures of one Track that are kept: the shown one, which a change of layout needs again, and those that wait.
-pub const HELD_PICTURES: usize = 7;
+pub const HELD_PICTURES: usize = 11;
 
 /// What became of a Track's pictures while it was visible.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]

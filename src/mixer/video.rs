@@ -68,6 +68,8 @@ pub struct VideoStats {
     pub drawn: u64,
     /// Those that found nothing to paint.
     pub unchanged: u64,
+    /// Pixels of the canvas that were written; one that was written twice counts twice.
+    pub touched_px: u64,
     /// Sum over all Tracks, also those that are gone.
     pub pictures: TrackCounts,
     /// Pictures refused.
@@ -277,6 +279,7 @@ impl VideoMixer {
             stats.pictures_held += track.held();
         }
         (stats.texts_kept, stats.text_bytes) = self.artist.cached();
+        stats.touched_px = self.canvas.touched_px();
         VideoStats { tracks: self.tracks.len(), scenes_pending: self.pending.len(), stills_held: self.gallery.held(), ..stats }
     }
 

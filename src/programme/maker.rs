@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::ids::{ParticipantId, TrackId};
-use recorder_core::scene::{CanvasSize, Scene};
+use recorder_core::scene::{CanvasSize, Scenes};
 use recorder_core::time::SessionTime;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -31,27 +31,24 @@ use crate::mixer::still::Still;
 use crate::mixer::video::VideoMixerError;
 use crate::span::carried;
 
-/// Size and quality of one encoding of the pictures.
+/// Size and quality of one encoding.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RenditionSettings {
     /// Size of the canvas.
     pub canvas: CanvasSize,
     /// H.264 rate, kbit/s.
     pub video_kbps: u32,
+    /// AAC rate of the sound beside them, kbit/s. It is encoded once for all Renditions of the same rate.
+    pub sound_kbps: u32,
 }
 
-/// One Scene for each Rendition, in the order of [`ProgrammeSettings::renditions`]; all of the same time.
-pub type Scenes = Arc<[Arc<Scene>]>;
-
-/// Renditions, rate, quality and loudness of the sound, and delay of a Programme.
+/// Renditions, rate, loudness of the sound, and delay of a Programme.
 #[derive(Clone, Debug)]
 pub struct ProgrammeSettings {
-    /// The encodings of the pictures: at least one.
+    /// The encodings, in the order of [`Scenes`]: at least one.
     pub renditions: Arc<[RenditionSettings]>,
     /// Pictures a second, in all of them.
     pub fps: u32,
-    /// AAC rate, kbit/s; all Renditions have the same sound.
-    pub sound_kbps: u32,
     /// What is made at time T shows the instant T − delay.
     pub delay: Duration,
     /// How loud everybody is made.
@@ -174,7 +171,8 @@ impl Programme {
         let _ = self.pictures.send(ThreadOrder::Hang(Where::Everywhere, Hanging::Avatar(participant.clone(), still)));
     }
 
-    /// Begins with a picture and a sample at exactly `at`, once; a second call changes nothing.
+    /// Begins with a picture and a sample at exactly `at`. Once it has begun: the first picture at or after `at` is a keyframe, with which another Take
+    /// can begin. It must not be mixed yet.
     pub fn begin(&self, at: SessionTime) {
         let mut began = false;
         let beginnings = self.beginnings.get_or_init(|| {
@@ -185,6 +183,8 @@ impl Programme {
         });
         if began {
             self.order(|| ThreadOrder::Begin(beginnings.clone()));
+        } else {
+            self.order(|| ThreadOrder::Keyframe(at));
         }
     }
 

@@ -11,10 +11,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use recorder_core::ids::TrackId;
+use recorder_core::scene::Scenes;
 use recorder_core::time::SessionTime;
 
 use super::grid::Grid;
-use super::maker::{ProgrammeError, ProgrammeEvent, Scenes};
+use super::maker::{ProgrammeError, ProgrammeEvent};
 use super::rendition::{RenditionPictures, Tick};
 use super::thread::{Beginning, Half, Hanging, IDLE, Post, Where};
 use crate::decode::Feeds;
@@ -24,8 +25,8 @@ use crate::mixer::wall::WallClock;
 
 /// So many pictures late this thread itself is too slow to draw each one.
 const LATE_PICTURES: u32 = 3;
-/// Decoded pictures that may wait to be taken over: six for each of 25 tiles, and some.
-const DECODED: usize = 160;
+/// Decoded pictures that may wait to be taken over: ten for each of 25 tiles, and some.
+const DECODED: usize = 260;
 /// How much lower (in nice values) this thread stands than reception and sound.
 const BELOW_SOUND: i32 = 2;
 /// Instants a second at which Tracks move on, at least: sources bring 30 pictures a second, and few of them are held decoded.
@@ -155,6 +156,10 @@ impl Half for PictureThread {
         if let Some(making) = &mut self.making {
             making.end = Some(at);
         }
+    }
+
+    fn keyframe(&mut self, at: SessionTime) {
+        self.renditions.iter_mut().for_each(|rendition| rendition.keyframe(at));
     }
 
     fn hang(&mut self, place: Where, hanging: Hanging) {

@@ -51,6 +51,8 @@ struct Output {
     /// The tick at which a keyframe is due, and whether a tick was left out since the last one (then the encoder's own count is behind).
     key_due: u64,
     left_out: bool,
+    /// Instants at which Takes begin that the pictures have not reached.
+    keys_wanted: Vec<SessionTime>,
     canvas: Option<Arc<[u8]>>,
     /// Canvases that the encoder has given back.
     spare: Vec<Arc<[u8]>>,
@@ -142,11 +144,19 @@ impl RenditionPictures {
             catches_up_until: 0,
             assembler,
             key_due: 0,
+            keys_wanted: Vec::new(),
             left_out: false,
             canvas: None,
             spare: Vec::new(),
         });
         Ok(())
+    }
+
+    /// The first picture at or after this instant is a keyframe.
+    pub(super) fn keyframe(&mut self, at: SessionTime) {
+        if let Some(output) = &mut self.output {
+            output.keys_wanted.push(at);
+        }
     }
 
     /// Ends the pictures. False while the last ones wait for an encoder that leaves: then it is to be called again soon. The encoder still hands out
@@ -251,8 +261,9 @@ impl Output {
     /// Hands the canvas to the encoder as the picture of a tick. Keyframes stand on a grid of ticks, also when ticks were left out.
     fn encode(&mut self, tick: Tick) -> Result<(), GraphError> {
         let Some(canvas) = self.canvas.clone() else { return Ok(()) };
-        if tick.number >= self.key_due {
-            if self.left_out {
+        let is_wanted = self.keys_wanted.extract_if(.., |at| *at <= tick.at).count() > 0;
+        if tick.number >= self.key_due || is_wanted {
+            if self.left_out || is_wanted {
                 self.encoder.encoder.force_keyframe();
             }
             self.left_out = false;

@@ -57,7 +57,7 @@ fn decoded_pictures(stream: &[u8]) -> usize {
 /// A viewer sees one stream without a break, although three encoders made it.
 #[test]
 fn another_effort_changes_neither_headers_nor_order() {
-    let settings = RenditionSettings { canvas: CANVAS, video_kbps: 400 };
+    let settings = RenditionSettings { canvas: CANVAS, video_kbps: 400, sound_kbps: 64 };
     let mut rendition = RenditionPictures::new(settings, 30, WallClock::of(SessionClock::start())).unwrap();
     let ring = Ring::default();
     let grid = Grid { canvas: CANVAS, fps: 30, first: SessionTime::ZERO };

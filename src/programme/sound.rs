@@ -3,14 +3,16 @@
 //! A block is one AAC frame of samples, so that packets and blocks have the same times. It runs before everything else on a full machine: sound is never
 //! dropped; a block that is mixed late is only counted.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use recorder_core::scene::Scenes;
 use recorder_core::time::SessionTime;
 
-use super::assemble::{AAC_FRAME_SAMPLES, CHANNELS};
+use super::assemble::{AAC_FRAME_SAMPLES, Assembler, CHANNELS};
 use super::grid::Grid;
-use super::maker::{ProgrammeEvent, Scenes};
+use super::maker::ProgrammeEvent;
 use super::thread::{Beginning, Half, Hanging, Post, Where};
 use crate::graph::{GraphError, SoundEncoder};
 use crate::media::MediaFrame;
@@ -29,7 +31,8 @@ pub(super) struct SoundThread {
 
 struct Making {
     grid: Grid,
-    encoder: SoundEncoder,
+    /// One for each rate.
+    encoders: Vec<SoundEncoder>,
     /// Samples handed to the encoder.
     done: u64,
     /// Samples of the whole programme, once its end is known.
@@ -59,11 +62,18 @@ impl Half for SoundThread {
 
     fn begin(&mut self, beginnings: Vec<Beginning>) -> Result<(), GraphError> {
         let Some(grid) = beginnings.first().map(|first| first.grid) else { return Ok(()) };
-        let encoder = SoundEncoder::start(CHANNELS, self.post.settings.sound_kbps, move |packet| {
-            beginnings.iter().for_each(|rendition| rendition.assembler.sound(packet.clone()));
-        })?;
+        let mut by_rate: BTreeMap<u32, Vec<Assembler>> = BTreeMap::new();
+        for (settings, Beginning { assembler, .. }) in self.post.settings.renditions.iter().zip(beginnings) {
+            by_rate.entry(settings.sound_kbps).or_default().push(assembler);
+        }
+        let encoder = |(kbps, assemblers): (u32, Vec<Assembler>)| {
+            SoundEncoder::start(CHANNELS, kbps, move |packet| {
+                assemblers.iter().for_each(|assembler| assembler.sound(packet.clone()));
+            })
+        };
+        let encoders = by_rate.into_iter().map(encoder).collect::<Result<_, _>>()?;
         let block = vec![0.0; AAC_FRAME_SAMPLES as usize * usize::from(CHANNELS)];
-        self.making = Some(Making { grid, encoder, done: 0, end: None, finished: false, block });
+        self.making = Some(Making { grid, encoders, done: 0, end: None, finished: false, block });
         Ok(())
     }
 
@@ -72,6 +82,8 @@ impl Half for SoundThread {
             making.end = Some(making.grid.samples_before(at));
         }
     }
+
+    fn keyframe(&mut self, _: SessionTime) {}
 
     fn hang(&mut self, _: Where, _: Hanging) {}
 
@@ -88,7 +100,7 @@ impl Half for SoundThread {
             return Ok(());
         }
         if making.end.is_some_and(|end| making.done >= end) {
-            making.encoder.finish();
+            making.encoders.iter().for_each(SoundEncoder::finish);
             // The graph is kept until the thread ends, so that the encoder can hand out what it has.
             making.finished = true;
             return Ok(());
@@ -97,12 +109,14 @@ impl Half for SoundThread {
             self.post.counts.late_sound.fetch_add(1, Ordering::Relaxed);
         }
         self.mixer.mix(at, &mut making.block);
-        making.encoder.push(&making.block, making.done, CHANNELS)?;
+        for encoder in &making.encoders {
+            encoder.push(&making.block, making.done, CHANNELS)?;
+        }
         making.done += AAC_FRAME_SAMPLES;
         if (making.done / AAC_FRAME_SAMPLES).is_multiple_of(LEVELS_EVERY) {
             let _ = self.post.events.try_send(ProgrammeEvent::Levels(self.mixer.levels()));
         }
-        match making.encoder.poll_fault() {
+        match making.encoders.iter().find_map(SoundEncoder::poll_fault) {
             Some(fault) => {
                 tracing::error!(element = fault.element, message = fault.message, "the sound encoder broke");
                 Err(GraphError::Flow(fault.graph))

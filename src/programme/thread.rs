@@ -8,13 +8,14 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
 
 use recorder_core::ids::ParticipantId;
+use recorder_core::scene::Scenes;
 use recorder_core::time::SessionTime;
 use tokio::sync::mpsc;
 
 use super::assemble::Assembler;
 use super::grid::Grid;
 use super::intake::receive_until;
-use super::maker::{Counts, ProgrammeEvent, ProgrammeSettings, Scenes, encoder_fault, report_failure};
+use super::maker::{Counts, ProgrammeEvent, ProgrammeSettings, encoder_fault, report_failure};
 use crate::clock::SessionClock;
 use crate::graph::GraphError;
 use crate::media::MediaFrame;
@@ -28,6 +29,8 @@ pub(super) const IDLE: Duration = Duration::from_millis(5);
 pub(super) enum ThreadOrder {
     Show(Scenes),
     Begin(Vec<Beginning>),
+    /// The first picture at or after this instant is a keyframe.
+    Keyframe(SessionTime),
     End(SessionTime),
     Hang(Where, Hanging),
 }
@@ -72,6 +75,8 @@ pub(super) trait Half {
     fn show(&mut self, scenes: Scenes);
     /// Begins the programme in each Rendition, all at the same instant and rate.
     fn begin(&mut self, beginnings: Vec<Beginning>) -> Result<(), GraphError>;
+    /// The first picture at or after this instant is a keyframe; nothing to somebody who makes sound.
+    fn keyframe(&mut self, at: SessionTime);
     /// Nothing from this instant on belongs to the programme.
     fn end(&mut self, at: SessionTime);
     /// A still picture; nothing to somebody who makes sound.
@@ -108,6 +113,7 @@ fn obey(half: &mut impl Half, post: &Post, orders: &Receiver<ThreadOrder>) -> bo
                     report_failure(&post.events, encoder_fault(&error));
                 }
             }
+            Ok(ThreadOrder::Keyframe(at)) => half.keyframe(at),
             Ok(ThreadOrder::End(at)) => half.end(at),
             Ok(ThreadOrder::Hang(place, hanging)) => half.hang(place, hanging),
             Err(TryRecvError::Empty) => return true,

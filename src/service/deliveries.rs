@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::ids::{TakeId, TargetId};
 use recorder_core::live::LiveState;
+use recorder_core::session::After;
 use recorder_core::time::SessionTime;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::job::{LiveJob, LiveRules, Rendition, TargetJob};
 use crate::clock::SessionClock;
-use crate::programme::ring::Ring;
+use crate::programme::ring::{Cursor, Ring};
 use crate::target::recording::{RecordingReport, RecordingSettings, RecordingTarget};
 use crate::target::rtmp::{Destination, LiveEnvironment, LiveReport, LiveSettings, LiveTarget};
 
@@ -33,12 +34,26 @@ pub(super) enum DeliveryReport {
     Live(LiveReport),
 }
 
+/// Where the packets of one Rendition come out.
+pub(super) struct Outlet {
+    ring: Ring,
+    /// What its encoders make in a second.
+    bytes_per_s: u64,
+}
+
+impl Outlet {
+    /// Of this Rendition.
+    pub(super) fn new(rendition: &Rendition, ring: Ring) -> Self {
+        Self { ring, bytes_per_s: u64::from(rendition.video_kbps + rendition.sound_kbps) * 1000 / 8 }
+    }
+}
+
 /// All Targets.
 pub(super) struct Deliveries {
-    ring: Ring,
+    /// One for each Rendition.
+    outlets: Vec<Outlet>,
     clock: SessionClock,
     rules: LiveRules,
-    bytes_per_s: u64,
     /// Made for the first live destination.
     environment: Option<LiveEnvironment>,
     recordings: BTreeMap<TargetId, Recording>,
@@ -50,16 +65,46 @@ pub(super) struct Deliveries {
 
 /// Where a recording is written, and its writer while a Take runs.
 struct Recording {
-    folder: PathBuf,
+    rendition: usize,
+    /// `None` while it is being made.
+    folder: Option<PathBuf>,
     take: TakeId,
     /// Name of the file that grows.
     file: String,
     writer: Option<RecordingTarget>,
+    /// The Take that follows when the writer has closed the one before, and the folder is known; it holds its packets meanwhile.
+    next: VecDeque<NextTake<Cursor>>,
+    /// What follows the Take that was told its end.
+    then: After,
+}
+
+/// A Take that waits for its turn.
+struct NextTake<Packets> {
+    take: TakeId,
+    at: SessionTime,
+    packets: Packets,
+    /// Known when it was ended before it could begin.
+    end: Option<SessionTime>,
 }
 
 struct Live {
     job: LiveJob,
+    /// The supervisor has nothing against it.
+    permitted: bool,
     running: Option<LiveTarget>,
+    next: VecDeque<NextTake<()>>,
+    then: After,
+}
+
+/// What a Target whose Take is closed tells the Session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Closed {
+    /// Nothing: the next Take has begun.
+    GoesOn,
+    /// It is paused.
+    Parked,
+    /// Nothing of it runs any more.
+    Ended,
 }
 
 impl Deliveries {
@@ -67,54 +112,148 @@ impl Deliveries {
     pub(super) fn new(
         targets: &[TargetJob],
         rules: LiveRules,
-        rendition: &Rendition,
+        outlets: Vec<Outlet>,
         first_take: TakeId,
-        ring: Ring,
         clock: SessionClock,
     ) -> (Self, mpsc::Receiver<(TargetId, DeliveryReport)>) {
         let (reports, receiver) = mpsc::channel(REPORTS);
-        let bytes_per_s = u64::from(rendition.video_kbps + rendition.sound_kbps) * 1000 / 8;
         let (recordings, lives) = (BTreeMap::new(), BTreeMap::new());
-        let mut all =
-            Self { ring, clock, rules, bytes_per_s, environment: None, recordings, lives, open: BTreeSet::new(), reports };
+        let mut all = Self { outlets, clock, rules, environment: None, recordings, lives, open: BTreeSet::new(), reports };
         for target in targets {
             match target.clone() {
-                TargetJob::Recording { id, folder } => {
-                    let recording = Recording { folder, take: first_take, file: String::new(), writer: None };
-                    all.recordings.insert(id, recording);
-                }
-                TargetJob::Live(job) => _ = all.lives.insert(job.id.clone(), Live { job, running: None }),
+                TargetJob::Recording { id, rendition, folder } => all.open_recording(id, rendition, Some(folder), first_take),
+                TargetJob::Live(job) => all.open_live(job, true),
             }
         }
         (all, receiver)
     }
 
+    /// A recording that may begin. Without its folder Takes wait, and lose nothing, until [`Self::permit`].
+    pub(super) fn open_recording(&mut self, id: TargetId, rendition: usize, folder: Option<PathBuf>, first_take: TakeId) {
+        let (writer, next) = (None, VecDeque::new());
+        let recording = Recording { rendition, folder, take: first_take, file: String::new(), writer, next, then: After::Stop };
+        self.recordings.insert(id, recording);
+    }
+
+    /// A live destination, which may begin when it is permitted.
+    pub(super) fn open_live(&mut self, job: LiveJob, permitted: bool) {
+        self.lives.insert(job.id.clone(), Live { job, permitted, running: None, next: VecDeque::new(), then: After::Stop });
+    }
+
+    /// A Target may begin; a recording in this folder.
+    pub(super) fn permit(&mut self, target: &TargetId, folder: Option<PathBuf>) {
+        if let Some(recording) = self.recordings.get_mut(target) {
+            recording.folder = folder;
+        } else if let Some(live) = self.lives.get_mut(target) {
+            live.permitted = true;
+        }
+        self.go_on(target);
+    }
+
+    /// What is wanted cannot be delivered at all.
+    pub(super) fn cannot(&mut self, target: &TargetId, fault: Fault) {
+        self.open.remove(target);
+        self.recordings.remove(target);
+        self.lives.remove(target);
+        self.report(target, RecordingReport::Failed(fault));
+        self.report(target, RecordingReport::Ended { until: None, bytes: 0 });
+    }
+
     /// Starts a Take. What cannot begin is reported as failed.
     pub(super) fn begin(&mut self, target: &TargetId, take: TakeId, at: SessionTime) {
         self.open.insert(target.clone());
-        let failure = if self.recordings.contains_key(target) {
-            self.begin_recording(target, take, at).err().map(|why| (why, "The recording cannot begin"))
-        } else {
-            self.begin_live(target, at).err().map(|why| (why, "The stream cannot begin"))
+        if let Some(recording) = self.recordings.get_mut(target) {
+            match self.outlets.get(recording.rendition) {
+                Some(outlet) => {
+                    let packets = outlet.ring.record_from(at);
+                    recording.next.push_back(NextTake { take, at, packets, end: None });
+                }
+                None => return self.cannot_begin(target, "The recording", &no_rendition()),
+            }
+        } else if let Some(live) = self.lives.get_mut(target) {
+            live.next.push_back(NextTake { take, at, packets: (), end: None });
+        }
+        self.go_on(target);
+    }
+
+    /// Begins the Take that waits, if nothing keeps it waiting.
+    fn go_on(&mut self, target: &TargetId) {
+        let begun = match self.recordings.contains_key(target) {
+            true => self.begin_recording(target).map_err(|why| ("The recording", why)),
+            false => self.begin_live(target).map_err(|why| ("The stream", why)),
         };
-        if let Some((why, what)) = failure {
-            let sentence = format!("{what}: {why}.");
-            let retry = Retry::After(std::time::Duration::from_secs(1));
-            let fault = Fault { scope: Scope::Process, blame: Blame::Us, retry, sentence };
-            self.report(target, RecordingReport::Failed(fault));
-            self.report(target, RecordingReport::Ended { until: None, bytes: 0 });
+        if let Err((what, why)) = begun {
+            self.cannot_begin(target, what, &why);
         }
     }
 
+    fn cannot_begin(&mut self, target: &TargetId, what: &str, why: &std::io::Error) {
+        let sentence = format!("{what} cannot begin: {why}.");
+        let retry = Retry::After(std::time::Duration::from_secs(1));
+        let fault = Fault { scope: Scope::Process, blame: Blame::Us, retry, sentence };
+        self.report(target, RecordingReport::Failed(fault));
+        self.report(target, RecordingReport::Ended { until: None, bytes: 0 });
+    }
+
     /// Tells a Take its end. Returns whether it was the last one that was open.
-    pub(super) fn end(&mut self, target: &TargetId, at: SessionTime) -> bool {
-        if let Some(writer) = self.recordings.get(target).and_then(|recording| recording.writer.as_ref()) {
-            writer.end_take(at);
-        }
-        if let Some(live) = self.lives.get(target).and_then(|live| live.running.as_ref()) {
-            live.end_take(at);
+    pub(super) fn end(&mut self, target: &TargetId, at: SessionTime, then: After) -> bool {
+        let nothing_runs = if let Some(recording) = self.recordings.get_mut(target) {
+            recording.then = then;
+            match (recording.next.back_mut(), &recording.writer) {
+                (Some(waiting), _) => waiting.end = Some(waiting.end.map_or(at, |end| end.min(at))),
+                (None, Some(writer)) => writer.end_take(at),
+                (None, None) => {}
+            }
+            recording.next.is_empty() && recording.writer.is_none()
+        } else if let Some(live) = self.lives.get_mut(target) {
+            live.then = then;
+            match (live.next.back_mut(), &live.running) {
+                (Some(waiting), _) => waiting.end = Some(at),
+                (None, Some(running)) => running.end_take(at),
+                (None, None) => {}
+            }
+            live.next.is_empty() && live.running.is_none()
+        } else {
+            false
+        };
+        if nothing_runs && then == After::Stop {
+            // It was paused: there is no Take whose end would be reported.
+            self.report(target, RecordingReport::Ended { until: None, bytes: 0 });
         }
         self.open.remove(target) && self.open.is_empty()
+    }
+
+    /// A Target has reported the end of a Take.
+    pub(super) fn closed(&mut self, target: &TargetId) -> Closed {
+        let then = if let Some(recording) = self.recordings.get_mut(target) {
+            recording.writer = None;
+            if !recording.next.is_empty() {
+                self.go_on(target);
+                return Closed::GoesOn;
+            }
+            recording.then
+        } else if let Some(live) = self.lives.get_mut(target) {
+            live.running = None;
+            if !live.next.is_empty() {
+                self.go_on(target);
+                return Closed::GoesOn;
+            }
+            live.then
+        } else {
+            After::Stop
+        };
+        match then {
+            // One that ended although nobody told it to is not paused.
+            After::Pause if !self.open.contains(target) => Closed::Parked,
+            After::Pause | After::Stop => Closed::Ended,
+        }
+    }
+
+    /// Does not wait for the time of a live destination's next attempt.
+    pub(super) fn try_now(&self, target: &TargetId) {
+        if let Some(running) = self.lives.get(target).and_then(|live| live.running.as_ref()) {
+            running.try_now();
+        }
     }
 
     /// Nothing more will come: recordings end with what they have, streams with what has left. Returns how many have still to report their end.
@@ -146,21 +285,30 @@ impl Deliveries {
         let _ = self.reports.try_send((target.clone(), DeliveryReport::Recording(report)));
     }
 
-    fn begin_recording(&mut self, target: &TargetId, take: TakeId, at: SessionTime) -> std::io::Result<()> {
+    fn begin_recording(&mut self, target: &TargetId) -> std::io::Result<()> {
         let Some(recording) = self.recordings.get_mut(target) else { return Ok(()) };
+        let (None, Some(folder)) = (&recording.writer, &recording.folder) else { return Ok(()) };
+        let Some(NextTake { take, at, packets, end }) = recording.next.pop_front() else { return Ok(()) };
         recording.take = take;
-        let settings = RecordingSettings { id: target.clone(), folder: recording.folder.clone(), take, start: at };
+        let settings = RecordingSettings { id: target.clone(), folder: folder.clone(), take, start: at };
         let (reports, id) = (self.reports.clone(), target.clone());
         let report = move |report| {
             // A recording's own thread may wait for the worker's task; after the worker's end nobody listens.
             let _ = reports.blocking_send((id.clone(), DeliveryReport::Recording(report)));
         };
-        recording.writer = Some(RecordingTarget::start(settings, self.ring.record_from(at), report)?);
+        let writer = recording.writer.insert(RecordingTarget::start(settings, packets, report)?);
+        if let Some(end) = end {
+            writer.end_take(end);
+        }
         Ok(())
     }
 
-    fn begin_live(&mut self, target: &TargetId, at: SessionTime) -> std::io::Result<()> {
-        let Some(live) = self.lives.get_mut(target) else { return Ok(()) };
+    fn begin_live(&mut self, target: &TargetId) -> std::io::Result<()> {
+        let Some(live) = self.lives.get_mut(target).filter(|live| live.permitted && live.running.is_none()) else {
+            return Ok(());
+        };
+        let Some(NextTake { at, end, .. }) = live.next.pop_front() else { return Ok(()) };
+        let outlet = self.outlets.get(live.job.rendition).ok_or_else(no_rendition)?;
         let environment = match &self.environment {
             Some(environment) => environment.clone(),
             None => {
@@ -173,13 +321,21 @@ impl Deliveries {
             id: target.clone(),
             destination: Destination::new(&live.job.address, live.job.key.clone()).map_err(std::io::Error::other)?,
             start: at,
-            bytes_per_s: self.bytes_per_s,
+            bytes_per_s: outlet.bytes_per_s,
             seed: std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), target),
         };
         let report = reporter(target.clone(), self.reports.clone());
-        live.running = Some(LiveTarget::start(environment, settings, self.ring.clone(), self.clock, report)?);
+        let running = live.running.insert(LiveTarget::start(environment, settings, outlet.ring.clone(), self.clock, report)?);
+        if let Some(end) = end {
+            running.end_take(end);
+        }
         Ok(())
     }
+}
+
+/// A Target that names a Rendition which the job does not have.
+fn no_rendition() -> std::io::Error {
+    std::io::Error::other("the programme has no such rendition")
 }
 
 /// Passes on what a live destination says, without ever holding its thread up: figures are dropped while the worker does not look, states wait.

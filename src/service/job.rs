@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use recorder_core::address::AddressPolicy;
+use recorder_core::conference::Delivery;
 use recorder_core::fault::Fault;
 use recorder_core::ids::{SessionId, TakeId, TargetId, TrackId};
 use recorder_core::layout::{LookText, NamedText};
 use recorder_core::live::LiveState;
 use recorder_core::secret::Secret;
+use recorder_core::stage::ConsentRule;
 pub use recorder_core::supervision::Caution;
 use recorder_core::time::SessionTime;
 use serde::{Deserialize, Serialize};
@@ -28,8 +30,8 @@ pub struct Job {
     pub conference: ConferenceJob,
     /// How the programme looks, already checked once by the supervisor, so it is valid.
     pub look: LookText,
-    /// Size and rate of the programme.
-    pub rendition: Rendition,
+    /// The encodings of the programme: at least one, all of the same pictures a second.
+    pub renditions: Vec<Rendition>,
     /// How long the mixer waits for late media.
     pub mixer_delay: Duration,
     /// How loud everybody is made.
@@ -52,11 +54,83 @@ pub struct Job {
     pub first_take: TakeId,
     /// How much to attempt after earlier workers died.
     pub caution: Caution,
+    /// Who may be recorded.
+    pub consent: ConsentRule,
+    /// Where people are asked: what still comes is kept for so long when nobody can withdraw.
+    pub signaling_grace: Duration,
+    /// Set when moderators in the room command Targets.
+    pub commanded: Option<CommandedJob>,
+}
+
+/// How a Session goes on whose Targets are commanded in the room.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CommandedJob {
+    /// How long a live destination may be lost.
+    pub reconnect_grace: Duration,
+    /// How long to stay for the news that a recording is stored.
+    pub delivery_grace: Duration,
+    /// Nothing is delivered: moderators are told why.
+    pub refusal: Option<Fault>,
+    /// What an earlier worker of the Session was at.
+    pub resumed: Vec<ResumedTarget>,
+}
+
+/// A Target that an earlier worker of the Session served.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ResumedTarget {
+    /// Which.
+    pub target: TargetId,
+    /// What.
+    pub what: WantedTarget,
+    /// Which of its deliveries.
+    pub run: u32,
+    /// The Take that comes next.
+    pub next: TakeId,
+    /// A moderator has paused it.
+    pub paused: bool,
+    /// It may begin; otherwise [`ToWorker::Permit`] or [`ToWorker::Forbid`] follows.
+    pub permitted: bool,
+    /// Folder of a recording that may begin.
+    pub folder: Option<PathBuf>,
+}
+
+/// What a moderator wants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum WantedTarget {
+    /// A recording.
+    Recording,
+    /// A live destination.
+    Live {
+        /// Address with the stream key.
+        #[serde(with = "recorder_core::secret::over_private_socket")]
+        location: Secret,
+    },
+}
+
+impl From<Delivery> for WantedTarget {
+    fn from(delivery: Delivery) -> Self {
+        match delivery {
+            Delivery::Recording => Self::Recording,
+            Delivery::Live { location } => Self::Live { location },
+        }
+    }
+}
+
+impl From<WantedTarget> for Delivery {
+    fn from(wanted: WantedTarget) -> Self {
+        match wanted {
+            WantedTarget::Recording => Self::Recording,
+            WantedTarget::Live { location } => Self::Live { location },
+        }
+    }
 }
 
 /// Size, rate and quality of one encoding of the Programme.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rendition {
+    /// What it is called.
+    pub name: String,
     /// Width in pixels, even.
     pub width_px: u32,
     /// Height in pixels, even.
@@ -67,6 +141,8 @@ pub struct Rendition {
     pub video_kbps: u32,
     /// AAC rate, kbit/s.
     pub sound_kbps: u32,
+    /// Who stands where in it, when that is not as in the others; already checked.
+    pub layout: Option<NamedText>,
 }
 
 /// How to join.
@@ -84,6 +160,17 @@ pub enum ConferenceJob {
         #[serde(with = "optional_secret")]
         refreshed: Option<Secret>,
     },
+    /// An OpenTalk room, of generation B.
+    OpenTalk {
+        /// `https://` or `http://` address of the controller.
+        controller: String,
+        /// Certificates (PEM) that are trusted beside the system's.
+        ca_file: Option<PathBuf>,
+        /// What others would see if the recorder were not hidden.
+        display_name: String,
+        /// An earlier worker of the Session has been there.
+        follows: bool,
+    },
     /// The simulated meeting: an actor process on this machine sends it.
     Rehearsal {
         /// Path of the actor's private Unix socket.
@@ -99,7 +186,9 @@ pub enum TargetJob {
     Recording {
         /// Its name within the Session.
         id: TargetId,
-        /// Folder of this Session in the spool; exists, and may hold what earlier workers wrote.
+        /// Which of the Renditions it records, counted from zero.
+        rendition: usize,
+        /// Its folder in the spool; exists, and may hold what earlier workers wrote.
         folder: PathBuf,
     },
     /// A live destination.
@@ -111,6 +200,8 @@ pub enum TargetJob {
 pub struct LiveJob {
     /// Its name within the Session; what people are told.
     pub id: TargetId,
+    /// Which of the Renditions it gets, counted from zero.
+    pub rendition: usize,
     /// `rtmp://` or `rtmps://` address of the application, checked by the supervisor.
     pub address: String,
     /// The stream key.
@@ -150,6 +241,39 @@ pub enum ToWorker {
         #[serde(with = "optional_secret")]
         token: Option<Secret>,
     },
+    /// The answer to [`FromWorker::NeedTicket`].
+    Ticket {
+        /// A ticket, or `None` and why there is none.
+        #[serde(with = "optional_secret")]
+        ticket: Option<Secret>,
+        /// Why not.
+        fault: Option<Fault>,
+    },
+    /// The answer to [`FromWorker::Opens`]: it may begin.
+    Permit {
+        /// Which.
+        target: TargetId,
+        /// Folder of a recording; exists.
+        folder: Option<PathBuf>,
+    },
+    /// The answer to [`FromWorker::Opens`]: it may not.
+    Forbid {
+        /// Which.
+        target: TargetId,
+        /// Why.
+        fault: Fault,
+    },
+    /// What a Target has recorded is stored, or cannot be.
+    Delivered {
+        /// Which.
+        target: TargetId,
+        /// Which of its deliveries.
+        run: u32,
+        /// Why not.
+        fault: Option<Fault>,
+    },
+    /// The Conference has asked for the Session once more.
+    OrderedAgain,
     /// Show people in this layout from now on. It was checked by the supervisor, so it is valid.
     Layout(NamedText),
 }
@@ -212,6 +336,36 @@ pub enum FromWorker {
         /// Newest last.
         tracks: Vec<TrackId>,
     },
+    /// A join needs a ticket.
+    NeedTicket,
+    /// A moderator wants a Target; may it begin?
+    Opens {
+        /// Which.
+        target: TargetId,
+        /// Which of its deliveries, counted from 1.
+        run: u32,
+        /// What it is.
+        what: WantedTarget,
+    },
+    /// A Take of a Target that a moderator commands begins.
+    Begins {
+        /// Which.
+        target: TargetId,
+        /// Which Take.
+        take: TakeId,
+    },
+    /// Such a Target is told to end its Take.
+    Ends {
+        /// Which.
+        target: TargetId,
+        /// For good, or because it was paused.
+        for_good: bool,
+    },
+    /// Such a Target is closed: nothing of it runs any more.
+    Closed {
+        /// Which.
+        target: TargetId,
+    },
     /// Something to tell the moderator.
     Fault(Fault),
     /// The last message: all Takes are ended and synced, the room is left.
@@ -230,7 +384,7 @@ pub struct Status {
     pub at: SessionTime,
     /// People in the room, without us.
     pub people: u32,
-    /// Tiles in the Scene.
+    /// Tiles in the Scene; of several Renditions, in the one that shows most.
     pub tiles: u32,
     /// Programme pictures made since the start.
     pub pictures: u64,

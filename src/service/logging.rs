@@ -34,7 +34,8 @@ pub fn start(log: &Log) {
 /// Whatever the filter asks for, libraries tell no details: they log requests with their tokens, and passwords of connections.
 fn may_be_said(what: &Metadata<'_>) -> bool {
     let library = what.target().split("::").next().unwrap_or_default();
-    matches!(library, "roomcast" | "recorder_core") || *what.level() <= Level::INFO
+    // What happens to the broker's connection we say ourselves; to lapin a connection that is lost is an error.
+    matches!(library, "roomcast" | "recorder_core") || (library != "lapin" && *what.level() <= Level::INFO)
 }
 
 /// Standard error; on a terminal each line first clears the progress line that may stand there.

@@ -1,8 +1,11 @@
 //! Supervisor and worker: the processes around the media way.
 
 pub mod board;
+pub mod commanded;
 mod deliveries;
+pub mod host;
 pub mod http;
+pub mod keeping;
 pub mod job;
 pub mod layouts;
 pub mod link;
@@ -12,5 +15,7 @@ pub mod order;
 pub mod process;
 pub mod progress;
 mod rate;
+mod renditions;
 pub mod supervisor;
+pub mod steward;
 pub mod usage;

@@ -13,6 +13,7 @@ use recorder_core::live::LiveState;
 use recorder_core::secret::Secret;
 use recorder_core::time::SessionTime;
 
+use super::commanded::CommandedOrder;
 use super::job::{LiveJob, LiveRules, Rendition, Status};
 use crate::avatar::AvatarRules;
 use crate::mixer::sound::LevelSettings;
@@ -37,6 +38,15 @@ pub enum Room {
         /// Later ones.
         tokens: Box<dyn Tokens>,
     },
+    /// An OpenTalk room; tickets come from the Session's [`Steward`](super::commanded::Steward).
+    OpenTalk {
+        /// `https://` or `http://` address of the controller.
+        controller: String,
+        /// Certificates (PEM) that are trusted beside the system's.
+        ca_file: Option<PathBuf>,
+        /// What others would see if the recorder were not hidden.
+        display_name: String,
+    },
     /// The simulated meeting.
     Rehearsal {
         /// The actors' private socket.
@@ -54,8 +64,8 @@ pub struct SessionOrder {
     pub room: Room,
     /// How the programme looks; was checked without an error.
     pub look: LookText,
-    /// Size, rate and quality.
-    pub rendition: Rendition,
+    /// Size, rate and quality of each encoding; at least one.
+    pub renditions: Vec<Rendition>,
     /// How long the mixer waits.
     pub mixer_delay: Duration,
     /// How loud everybody is made.
@@ -68,20 +78,26 @@ pub struct SessionOrder {
     pub conference_grace: Duration,
     /// End in any case.
     pub max_duration: Duration,
-    /// What is recorded, if anything is.
-    pub recording: Option<RecordingOrder>,
+    /// What is recorded, each with a name and a folder of its own.
+    pub recordings: Vec<RecordingOrder>,
     /// Live destinations, each with a name of its own.
     pub lives: Vec<LiveJob>,
     /// For all of them.
     pub live: LiveRules,
     /// How pictures of people are fetched.
     pub avatars: AvatarRules,
+    /// Set when moderators in the room command the Targets: then none is ordered here.
+    pub commanded: Option<CommandedOrder>,
 }
 
 /// A recording that is wanted.
 #[derive(Clone)]
 pub struct RecordingOrder {
-    /// Spool folder of the Session; exists.
+    /// Its name.
+    pub id: TargetId,
+    /// Which of the Renditions is recorded, counted from zero.
+    pub rendition: usize,
+    /// Its spool folder; exists.
     pub folder: PathBuf,
     /// Who is told what the disk has confirmed, so that it is uploaded while it grows.
     pub uploads: Option<Arc<RecordingUploads>>,
@@ -135,15 +151,15 @@ pub struct Snapshot {
     pub cpu: Duration,
     /// Memory of supervisor and worker now, in bytes.
     pub memory_bytes: u64,
-    /// A recording is wanted.
-    pub records: bool,
+    /// The recordings.
+    pub recordings: Vec<RecordingSnapshot>,
     /// Programme time that is safe on disk, over all Takes.
     pub recorded: Duration,
     /// Session time.
     pub elapsed: Duration,
     /// What the worker said last; pictures are summed over all workers.
     pub status: Status,
-    /// Bytes of the recording that are safe.
+    /// Bytes of all recordings that are safe.
     pub bytes: u64,
     /// The first programme instant is recorded.
     pub recording: bool,
@@ -151,6 +167,60 @@ pub struct Snapshot {
     pub lives: Vec<LiveStand>,
     /// The uploads.
     pub uploads: Uploads,
+}
+
+/// How a recording stands, for whoever watches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordingSnapshot {
+    /// Its name.
+    pub id: TargetId,
+    /// Its first programme instant is recorded.
+    pub began: bool,
+    /// Bytes that are safe.
+    pub bytes: u64,
+}
+
+/// How a recording stands.
+#[derive(Clone, Debug)]
+pub(super) struct RecordingStand {
+    pub(super) id: TargetId,
+    /// Bytes that are safe.
+    pub(super) bytes: u64,
+    /// Length of the Takes before the running one, as far as they are safe.
+    before: Duration,
+    /// The newest Take: its first programme instant, and the one before which everything is safe.
+    take: Option<(SessionTime, SessionTime)>,
+}
+
+impl RecordingStand {
+    /// Nothing is recorded yet.
+    pub(super) fn new(id: TargetId) -> Self {
+        Self { id, bytes: 0, before: Duration::ZERO, take: None }
+    }
+
+    /// A Take begins with this programme instant.
+    pub(super) fn began(&mut self, at: SessionTime) {
+        self.before = self.recorded();
+        self.take = Some((at, at));
+    }
+
+    /// The same for whoever watches.
+    pub(super) fn snapshot(&self) -> RecordingSnapshot {
+        RecordingSnapshot { id: self.id.clone(), began: self.take.is_some(), bytes: self.bytes }
+    }
+
+    /// The disk has confirmed so many bytes, and everything before `until`.
+    pub(super) fn written(&mut self, until: SessionTime, bytes: u64) {
+        if let Some((_, safe)) = &mut self.take {
+            *safe = until.max(*safe);
+        }
+        self.bytes = bytes;
+    }
+
+    /// Programme time that is safe: what lies between two Takes is in no file.
+    pub(super) fn recorded(&self) -> Duration {
+        self.before + self.take.map_or(Duration::ZERO, |(began, safe)| safe.since(began))
+    }
 }
 
 /// How a live destination stands.
@@ -217,7 +287,7 @@ pub struct Outcome {
     pub at_once: bool,
     /// The last state.
     pub last: Snapshot,
-    /// Programme time that is safe, over all Takes.
+    /// Programme time that is safe, over all Takes; of several recordings, in the one that has most.
     pub recorded: Duration,
     /// Processor time of all workers and of the supervisor.
     pub cpu: Duration,

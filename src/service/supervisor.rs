@@ -1,6 +1,6 @@
 //! Runs one Session: keeps a worker at work until the Session ends.
 //!
-//! In: a [`SessionOrder`], wishes to stop, and what the worker says. Out: an [`Outcome`]; the recording then lies in the spool folder.
+//! In: a [`SessionOrder`], wishes to stop, and what the worker says. Out: an [`Outcome`]; the recordings then lie in their spool folders.
 //! One tokio task. What to do about deaths is decided by [`recorder_core::supervision`]; here it is carried out.
 //! Refuses to touch media: it never initialises GStreamer, and survives whatever a decoder does to a worker.
 
@@ -18,21 +18,20 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::Instrument as _;
 
 use super::board::{Command, Refusal, SessionEntry};
+use super::commanded::{Commanded, Woken};
 use super::job::{ConferenceJob, FromWorker, Job, Status, TargetJob, ToWorker};
 use super::link::{LinkError, SupervisorLink};
+use super::order::RecordingStand;
 pub use super::order::{
     Clock, LiveStand, Outcome, Patience, RecordingOrder, Room, SessionOrder, SessionState, Snapshot, Tokens, View,
 };
 use super::process::{Exit, Launcher, Running};
 use super::usage::{PeakMemory, cpu_of, own_cpu};
 
-/// Name of the one recording that a command line gives.
-pub const RECORDING: &str = "recording";
-
 /// Runs the Session to its end. `stops` carries wishes to stop: the first ends it cleanly, the second at once. How it goes is posted at `entry`, and what
 /// operators want of it comes from there.
 pub async fn run(
-    order: SessionOrder,
+    mut order: SessionOrder,
     launcher: &mut dyn Launcher,
     stops: &mut mpsc::Receiver<()>,
     view: &mut dyn View,
@@ -44,10 +43,13 @@ pub async fn run(
     let span = tracing::info_span!("session", session.id = %order.session);
     let mut outcome = Outcome::default();
     outcome.last.lives = order.lives.iter().map(|job| LiveStand::new(job.id.clone())).collect();
+    let recordings: Vec<_> = order.recordings.iter().map(|recording| RecordingStand::new(recording.id.clone())).collect();
+    outcome.last.recordings = recordings.iter().map(RecordingStand::snapshot).collect();
+    let commanded = order.commanded.take().map(|commanded| span.in_scope(|| Commanded::new(commanded, order.session.clone())));
     outcome.last.layout.clone_from(&order.look.layout.name);
-    outcome.last.records = order.recording.is_some();
     let session = Session {
         order,
+        commanded,
         clock,
         patience,
         view,
@@ -57,9 +59,8 @@ pub async fn run(
         wishes: 0,
         outcome,
         pictures_before: Status::default(),
-        recorded_before: Duration::ZERO,
+        recordings,
         refreshed: None,
-        take: None,
         takes: 0,
         streaming_since: None,
         memory: PeakMemory::default(),
@@ -71,6 +72,7 @@ pub async fn run(
 
 struct Session<'a> {
     order: SessionOrder,
+    commanded: Option<Commanded>,
     clock: Clock,
     patience: Patience,
     view: &'a mut dyn View,
@@ -82,12 +84,10 @@ struct Session<'a> {
     outcome: Outcome,
     /// Sums of the workers before this one.
     pictures_before: Status,
-    /// Length of the Takes before the running one, as far as they are safe.
-    recorded_before: Duration,
+    /// In the order in which they were ordered.
+    recordings: Vec<RecordingStand>,
     /// The newest token that a worker got from the server, unless there was a newer one from elsewhere.
     refreshed: Option<Secret>,
-    /// The newest Take: its first programme instant, and the one before which everything is safe.
-    take: Option<(SessionTime, SessionTime)>,
     /// Takes that have begun.
     takes: u32,
     /// When the first worker began to stream.
@@ -115,6 +115,7 @@ enum Event {
     Said(Result<Option<FromWorker>, LinkError>),
     Exited(Exit),
     StopWanted,
+    Commanded(Woken),
     Ordered(Command),
     Tick,
 }
@@ -157,6 +158,7 @@ impl Session<'_> {
                     Some(()) => Event::StopWanted,
                     None => { stops_open = false; continue }
                 },
+                woken = woken(&mut self.commanded) => Event::Commanded(woken),
                 command = self.entry.command() => Event::Ordered(command),
                 _ = tick.tick() => Event::Tick,
             };
@@ -184,6 +186,15 @@ impl Session<'_> {
                 Event::StopWanted => {
                     self.wishes += 1;
                     self.stop("stop wanted");
+                }
+                Event::Commanded(woken) => {
+                    let message = match (woken, &mut self.commanded) {
+                        (Woken::Done(done), Some(commanded)) => commanded.take(done),
+                        _ => Some(ToWorker::OrderedAgain),
+                    };
+                    if let (Some(message), Some(worker)) = (message, &worker) {
+                        tell(worker, message);
+                    }
                 }
                 Event::Ordered(command) => self.ordered(command, worker.as_ref()),
                 Event::Tick => self.tick(&mut worker),
@@ -276,10 +287,16 @@ impl Session<'_> {
             Room::LiveKit { url, token, .. } => {
                 ConferenceJob::LiveKit { url: url.clone(), token: token.clone(), refreshed: self.refreshed.clone() }
             }
+            Room::OpenTalk { controller, ca_file, display_name } => ConferenceJob::OpenTalk {
+                controller: controller.clone(),
+                ca_file: ca_file.clone(),
+                display_name: display_name.clone(),
+                follows: attempt > 1,
+            },
             Room::Rehearsal { socket } => ConferenceJob::Rehearsal { socket: socket.clone() },
         };
-        let delivered = match (&self.order.recording, self.streaming_since) {
-            (None, Some(since)) => (self.clock)().since(since),
+        let delivered = match (self.order.recordings.is_empty(), self.streaming_since) {
+            (true, Some(since)) => (self.clock)().since(since),
             _ => self.recorded(),
         };
         let job = Job {
@@ -287,7 +304,7 @@ impl Session<'_> {
             epoch_ns: self.order.epoch_ns,
             conference,
             look: self.order.look.clone(),
-            rendition: self.order.rendition.clone(),
+            renditions: self.order.renditions.clone(),
             mixer_delay: self.order.mixer_delay,
             level: self.order.level,
             targets: self.targets(),
@@ -300,6 +317,9 @@ impl Session<'_> {
             max_duration: self.order.max_duration,
             first_take: TakeId(self.takes + 1),
             caution: caution.clone(),
+            consent: self.commanded.as_ref().map(Commanded::consent).unwrap_or_default(),
+            signaling_grace: self.commanded.as_ref().map(Commanded::signaling_grace).unwrap_or_default(),
+            commanded: self.commanded.as_ref().map(Commanded::job),
         };
         let process = launcher.launch()?;
         let link = SupervisorLink::open(process.socket.try_clone()?)?;
@@ -319,14 +339,16 @@ impl Session<'_> {
     }
 
     fn targets(&self) -> Vec<TargetJob> {
-        let recording = self.order.recording.iter();
-        let recordings = recording.map(|it| TargetJob::Recording { id: TargetId::new(RECORDING), folder: it.folder.clone() });
+        let recordings = self.order.recordings.iter().map(|RecordingOrder { id, rendition, folder, .. }| TargetJob::Recording {
+            id: id.clone(),
+            rendition: *rendition,
+            folder: folder.clone(),
+        });
         recordings.chain(self.order.lives.iter().cloned().map(TargetJob::Live)).collect()
     }
 
     fn live_stands(&mut self, target: &TargetId, state: LiveState) {
         self.streaming_since.get_or_insert_with(|| (self.clock)());
-        let Some(stand) = self.outcome.last.lives.iter_mut().find(|stand| stand.id == *target) else { return };
         match &state {
             LiveState::Retrying { attempt, reason, .. } | LiveState::Refused { attempt, reason, .. } => {
                 tracing::warn!(target.id = %target, attempt, reason = reason.sentence(), "not on air");
@@ -337,11 +359,27 @@ impl Session<'_> {
             LiveState::Ended => tracing::info!(target.id = %target, "no longer on air"),
         }
         self.view.live(target, &state);
-        if let Some(fault) = state.fault((self.clock)()) {
+        let fault = state.fault((self.clock)());
+        let lives = &mut self.outcome.last.lives;
+        if !lives.iter().any(|stand| stand.id == *target) {
+            // One that a moderator wants.
+            lives.push(LiveStand::new(target.clone()));
+        }
+        let Some(stand) = lives.iter_mut().find(|stand| stand.id == *target) else { return };
+        if let Some(fault) = fault {
             stand.fault = Some(fault);
             stand.retries += 1;
         }
         stand.state = Some(state);
+    }
+
+    /// How a recording stands; one that a moderator wants is heard of when it begins.
+    fn recording_stand(&mut self, target: &TargetId) -> &mut RecordingStand {
+        let index = self.recordings.iter().position(|stand| stand.id == *target).unwrap_or_else(|| {
+            self.recordings.push(RecordingStand::new(target.clone()));
+            self.recordings.len() - 1
+        });
+        &mut self.recordings[index]
     }
 
     fn said(&mut self, worker: &mut Worker, said: Result<Option<FromWorker>, LinkError>) {
@@ -360,6 +398,13 @@ impl Session<'_> {
             }
         };
         worker.heard = Instant::now();
+        let message = match &mut self.commanded {
+            Some(commanded) => match commanded.hear(message) {
+                Ok(answer) => return answer.into_iter().for_each(|answer| tell(worker, answer)),
+                Err(other) => other,
+            },
+            None => message,
+        };
         match message {
             FromWorker::Joined { at } => {
                 tracing::info!(%at, "joined");
@@ -369,21 +414,23 @@ impl Session<'_> {
             }
             FromWorker::TakeBegan { target, take, at } => {
                 tracing::info!(target.id = %target, take = take.0, %at, "recording");
-                self.recorded_before = self.recorded();
-                self.take = Some((at, at));
+                self.recording_stand(&target).began(at);
                 self.takes = self.takes.max(take.0);
                 self.outcome.last.recording = true;
+                self.outcome.last.recordings = self.recordings.iter().map(RecordingStand::snapshot).collect();
             }
-            FromWorker::Written { until, bytes, file, .. } => {
-                tracing::debug!(%until, bytes, "written");
-                if let Some(uploads) = self.order.recording.as_ref().and_then(|recording| recording.uploads.as_ref()) {
+            FromWorker::Written { target, until, bytes, file } => {
+                tracing::debug!(target.id = %target, %until, bytes, "written");
+                let ordered =
+                    self.order.recordings.iter().find(|order| order.id == target).and_then(|order| order.uploads.as_ref());
+                let commanded = self.commanded.as_ref().and_then(|commanded| commanded.uploads(&target));
+                if let Some(uploads) = ordered.or(commanded) {
                     uploads.written(file.as_ref(), bytes);
                 }
-                if let Some((_, safe)) = &mut self.take {
-                    *safe = until.max(*safe);
-                }
-                self.outcome.last.bytes = bytes;
+                self.recording_stand(&target).written(until, bytes);
+                self.outcome.last.bytes = self.recordings.iter().map(|stand| stand.bytes).sum();
                 self.outcome.last.recorded = self.recorded();
+                self.outcome.last.recordings = self.recordings.iter().map(RecordingStand::snapshot).collect();
             }
             FromWorker::Status(status) => self.outcome.last.status = added(&self.pictures_before, status),
             FromWorker::Live { target, state } => self.live_stands(&target, state),
@@ -398,6 +445,12 @@ impl Session<'_> {
             }
             FromWorker::TokenRefreshed { token } => self.refreshed = Some(token),
             FromWorker::Decoding { tracks } => self.supervision.handle(Input::WorkerDecodes(tracks), (self.clock)()),
+            // Only of Targets that are commanded.
+            FromWorker::NeedTicket
+            | FromWorker::Opens { .. }
+            | FromWorker::Begins { .. }
+            | FromWorker::Ends { .. }
+            | FromWorker::Closed { .. } => tracing::warn!("the worker speaks of Targets that nobody commands"),
             FromWorker::Fault(fault) => self.tell_people(fault),
             FromWorker::Ended { reason, fault } => {
                 worker.last_word = Some((reason, fault));
@@ -421,9 +474,8 @@ impl Session<'_> {
         let looked = Instant::now();
         let now = (self.clock)();
         self.outcome.last.elapsed = now.since(SessionTime::ZERO);
-        if let Some(uploads) = self.order.recording.as_ref().and_then(|recording| recording.uploads.as_ref()) {
-            self.outcome.last.uploads = uploads.status().borrow().clone();
-        }
+        let uploads = self.order.recordings.iter().filter_map(|recording| recording.uploads.as_ref());
+        self.outcome.last.uploads = uploads.map(|uploads| uploads.status().borrow().clone()).collect();
         let pid = worker.as_ref().filter(|worker| worker.exit.is_none()).and_then(|worker| worker.process.pid);
         self.outcome.last.memory_bytes = self.memory.sample(std::iter::once(std::process::id()).chain(pid));
         // A process that has just ended says nothing any more; what it used is known when it was waited for.
@@ -469,6 +521,7 @@ impl Session<'_> {
                 Input::WorkerEnded { fault }
             }
             (None, exit) => {
+                self.commanded.iter_mut().for_each(Commanded::worker_died);
                 self.outcome.last.lives.iter_mut().for_each(LiveStand::unserved);
                 if !self.stop_asked {
                     self.stands(SessionState::Entering);
@@ -481,12 +534,13 @@ impl Session<'_> {
         self.supervision.handle(input, (self.clock)());
     }
 
-    /// Programme time that is safe: what lies between two Takes is in no file.
+    /// Programme time that is safe: one that could not go on must not make the others longer than was ordered.
     fn recorded(&self) -> Duration {
-        self.recorded_before + self.take.map_or(Duration::ZERO, |(began, safe)| safe.since(began))
+        self.recordings.iter().map(RecordingStand::recorded).max().unwrap_or_default()
     }
 
     fn finish(mut self, fault: Option<Fault>) -> Outcome {
+        self.commanded.take().into_iter().for_each(Commanded::over);
         self.outcome.fault = fault;
         self.outcome.peak_memory_bytes = self.memory.bytes();
         self.outcome.recorded = self.recorded();
@@ -495,6 +549,14 @@ impl Session<'_> {
         self.outcome.last.elapsed = (self.clock)().since(SessionTime::ZERO);
         self.entry.ended(&self.outcome);
         self.outcome
+    }
+}
+
+/// What happens to the Targets that moderators command; never, where none are.
+async fn woken(commanded: &mut Option<Commanded>) -> Woken {
+    match commanded {
+        Some(commanded) => commanded.woken().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -24,8 +24,13 @@ async fn a_live_destination_is_told_and_counted_over_all_workers() {
             end_well(fake).await
         })
     };
-    let job = LiveJob { id: TargetId::new("owncast"), address: "rtmp://example.org/live".into(), key: Secret::new("canary-key") };
-    let order = SessionOrder { recording: None, lives: vec![job], ..order() };
+    let job = LiveJob {
+        id: TargetId::new("owncast"),
+        rendition: 0,
+        address: "rtmp://example.org/live".into(),
+        key: Secret::new("canary-key"),
+    };
+    let order = SessionOrder { recordings: Vec::new(), lives: vec![job], ..order() };
     let (outcome, jobs, told) = supervise(script, no_stops(), order, fast_clock(1)).await;
     assert_eq!(jobs.len(), 2);
     assert!(jobs[1].duration < Some(Duration::from_secs(60)), "what the first worker streamed counts: {:?}", jobs[1].duration);

@@ -97,18 +97,27 @@ fn order() -> SessionOrder {
             tokens: Box::new(OneToken(Some(Secret::new("second")))),
         },
         look: LookText::plain(NamedText { name: "grid".into(), text: String::new() }),
-        rendition: Rendition { width_px: 1280, height_px: 720, fps: 30, video_kbps: 3000, sound_kbps: 128 },
+        renditions: vec![rendition("programme", 1280, 720)],
         mixer_delay: Duration::from_millis(500),
         level: LevelSettings::default(),
         duration: Some(Duration::from_secs(60)),
         room_empty_grace: Duration::from_secs(60),
         conference_grace: Duration::from_secs(120),
         max_duration: Duration::from_secs(12 * 3600),
-        recording: Some(RecordingOrder { folder: PathBuf::from("/spool/s"), uploads: None }),
+        recordings: vec![recording("recording", 0)],
         lives: Vec::new(),
         live: LiveRules::default(),
         avatars: AvatarRules::default(),
+        commanded: None,
     }
+}
+
+fn rendition(name: &str, width_px: u32, height_px: u32) -> Rendition {
+    Rendition { name: name.into(), width_px, height_px, fps: 30, video_kbps: 3000, sound_kbps: 128, layout: None }
+}
+
+fn recording(id: &str, rendition: usize) -> RecordingOrder {
+    RecordingOrder { id: TargetId::new(id), rendition, folder: PathBuf::from("/spool").join(id), uploads: None }
 }
 
 /// Looks often; patient enough for a busy machine.
@@ -174,7 +183,11 @@ fn screen_of(who: &str) -> TrackId {
 }
 
 fn recorded(fake: &Fake, from_s: u64, until_s: u64) {
-    let target = TargetId::new(RECORDING);
+    recorded_as("recording", fake, from_s, until_s);
+}
+
+fn recorded_as(id: &str, fake: &Fake, from_s: u64, until_s: u64) {
+    let target = TargetId::new(id);
     let at = SessionTime::from_millis(from_s * 1000);
     let take = TakeId(fake.number as u32);
     fake.link.outgoing.send(FromWorker::TakeBegan { target: target.clone(), take, at }).unwrap();
@@ -219,7 +232,7 @@ async fn a_worker_that_dies_is_replaced_on_the_same_clock_with_a_fresh_token() {
         .iter()
         .map(|job| match &job.conference {
             ConferenceJob::LiveKit { token, .. } => token.expose(),
-            ConferenceJob::Rehearsal { .. } => panic!("wrong room"),
+            _ => panic!("wrong room"),
         })
         .collect();
     assert_eq!(tokens, ["first", "second"]);
@@ -257,7 +270,7 @@ async fn the_newest_token_of_a_dead_worker_is_handed_to_the_next() {
         .iter()
         .map(|job| match &job.conference {
             ConferenceJob::LiveKit { token, refreshed, .. } => (token.expose(), refreshed.as_ref().map(Secret::expose)),
-            ConferenceJob::Rehearsal { .. } => panic!("wrong room"),
+            _ => panic!("wrong room"),
         })
         .collect();
     assert_eq!(tokens, [("first", None), ("second", None), ("second", Some("fourth"))]);
@@ -507,3 +520,5 @@ async fn the_first_wish_after_the_longest_duration_is_still_a_clean_one() {
 mod board;
 #[path = "supervisor_live_tests.rs"]
 mod live;
+#[path = "supervisor_recordings_tests.rs"]
+mod recordings;

@@ -3,8 +3,7 @@
 //! In: a [`Job`] and commands over the private socket. Out: status, and packets on disk. One task owns the Session and obeys its actions; media has
 //! threads of its own. It decides nothing: that is the Session's part. When the supervisor is gone, it ends its Takes and exits.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -15,28 +14,33 @@ use recorder_core::ids::TargetId;
 use recorder_core::layout::{Layout, LayoutError};
 use recorder_core::live::LiveState;
 use recorder_core::overload::{Load, Overload};
-use recorder_core::scene::{CanvasSize, CanvasSizeError};
-use recorder_core::session::{Action, Input, Outcome, Phase, Session, SessionSettings};
+use recorder_core::session::{Action, After, Input, Outcome, Phase, Session, SessionSettings};
 use recorder_core::stage::Loudness;
-use recorder_core::target::TargetReport;
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
-use super::deliveries::{Deliveries, DeliveryReport};
-use super::job::{ConferenceJob, FromWorker, Job, Status, TargetJob, ToWorker};
+use super::deliveries::{Deliveries, DeliveryReport, Outlet};
+use super::job::{ConferenceJob, FromWorker, Job, ResumedTarget, Status, TargetJob, ToWorker, WantedTarget};
 use super::link::{LinkError, WorkerLink};
 use super::rate::RateMeter;
+use super::renditions::{self, RenditionError};
 use crate::avatar::Avatars;
 use crate::clock::SessionClock;
 use crate::conference::ConferenceHandle;
 use crate::conference::livekit_room::{self, LiveKitSettings};
+use crate::conference::opentalk::controller::{AddressError, Controller};
+use crate::conference::opentalk::ticket_source::{TicketRequest, TicketSource};
+use crate::conference::opentalk::{self, FormerWorker, OpenTalkSettings};
 use crate::conference::rehearsal::{self, RehearsalSettings};
 use crate::livekit::token_source::{TokenDesk, TokenRequest, TokenSource};
 use crate::media::{self, MediaSink};
-use crate::programme::maker::{Programme, ProgrammeError, ProgrammeEvent, ProgrammeSettings, RenditionSettings};
+use crate::programme::maker::{Programme, ProgrammeError, ProgrammeEvent};
 use crate::programme::ring::Ring;
 use crate::target::recording::RecordingReport;
 use crate::target::rtmp::LiveReport;
+use crate::trust::{Trust, TrustError};
+
+mod targets;
 
 /// How long the last messages may take to reach the supervisor.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -53,9 +57,15 @@ pub enum WorkerError {
     /// A layout or slate, although the supervisor has checked it.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// The size, although the supervisor has checked it.
+    /// The Renditions, although the supervisor has checked them.
     #[error(transparent)]
-    Size(#[from] CanvasSizeError),
+    Renditions(#[from] RenditionError),
+    /// The controller's address, although the supervisor has checked it.
+    #[error(transparent)]
+    Controller(#[from] AddressError),
+    /// The file with certificates.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The programme cannot be made.
     #[error(transparent)]
     Programme(#[from] ProgrammeError),
@@ -110,6 +120,12 @@ struct Worker {
     reports: mpsc::Receiver<(TargetId, DeliveryReport)>,
     token_desk: TokenDesk,
     token_waiters: VecDeque<TokenRequest>,
+    ticket_requests: mpsc::Receiver<TicketRequest>,
+    ticket_waiters: VecDeque<TicketRequest>,
+    /// Moderators command the Targets.
+    commanded: bool,
+    /// Deliveries that an earlier worker has opened.
+    resumed: BTreeSet<(TargetId, u32)>,
     joined: bool,
     overload: Overload,
     fps: RateMeter,
@@ -121,20 +137,19 @@ impl Worker {
         let clock = SessionClock::with_epoch(job.epoch_ns);
         let (media, source) = media::lanes();
         let (tokens, token_desk) = TokenSource::new();
+        let (tickets, ticket_requests) = TicketSource::new();
         // First, because the network takes longest.
-        let conference = enter(&job, clock, media.clone(), tokens);
-        let canvas = CanvasSize::new(job.rendition.width_px, job.rendition.height_px)?;
-        let ring = Ring::default();
-        let settings = ProgrammeSettings {
-            renditions: Arc::from([RenditionSettings { canvas, video_kbps: job.rendition.video_kbps }]),
-            fps: job.rendition.fps,
-            sound_kbps: job.rendition.sound_kbps,
-            delay: job.mixer_delay,
-            level: job.level,
-        };
-        let (programme, programme_events) = Programme::start(settings, clock, source, vec![ring.clone()])?;
+        let conference = enter(&job, clock, media.clone(), tokens, tickets)?;
+        let framings = renditions::framings(&job)?;
+        let settings = renditions::programme(&job, &framings)?;
+        let rings: Vec<Ring> = job.renditions.iter().map(|_| Ring::default()).collect();
+        let (programme, programme_events) = Programme::start(settings, clock, source, rings.clone())?;
         let (layout, dress) = job.look.check()?;
-        let (deliveries, reports) = Deliveries::new(&job.targets, job.live.clone(), &job.rendition, job.first_take, ring, clock);
+        let outlets = job.renditions.iter().zip(rings).map(|(rendition, ring)| Outlet::new(rendition, ring)).collect();
+        let (mut deliveries, reports) = Deliveries::new(&job.targets, job.live.clone(), outlets, job.first_take, clock);
+        let resumed: Vec<ResumedTarget> = job.commanded.iter().flat_map(|commanded| commanded.resumed.clone()).collect();
+        targets::resume(&mut deliveries, &resumed);
+        let ids = job.targets.iter().map(TargetJob::id).cloned().collect();
         let session = Session::new(
             SessionSettings {
                 first_take: job.first_take,
@@ -145,7 +160,10 @@ impl Worker {
                 mixer_delay: job.mixer_delay,
                 caution: job.caution.clone(),
                 dress,
-                ..SessionSettings::new(layout, canvas, job.targets.iter().map(TargetJob::id).cloned().collect())
+                consent: job.consent,
+                signaling_grace: job.signaling_grace,
+                commanded: job.commanded.as_ref().map(targets::commanded),
+                ..SessionSettings::new(layout, framings, ids)
             },
             clock.now(),
         );
@@ -163,6 +181,10 @@ impl Worker {
             reports,
             token_desk,
             token_waiters: VecDeque::new(),
+            ticket_requests,
+            ticket_waiters: VecDeque::new(),
+            commanded: job.commanded.is_some(),
+            resumed: resumed.into_iter().map(|resumed| (resumed.target, resumed.run)).collect(),
             joined: false,
             overload: Overload::default(),
             fps: RateMeter::default(),
@@ -224,6 +246,10 @@ impl Worker {
                     self.token_waiters.push_back(reply);
                     self.say(FromWorker::NeedToken);
                 }
+                Some(reply) = self.ticket_requests.recv() => {
+                    self.ticket_waiters.push_back(reply);
+                    self.say(FromWorker::NeedTicket);
+                }
                 Ok(()) = self.token_desk.refreshed.changed() => {
                     let newest = self.token_desk.refreshed.borrow_and_update().clone();
                     if let Some(token) = newest {
@@ -272,17 +298,27 @@ impl Worker {
         while let Some(action) = self.session.poll_action() {
             match action {
                 Action::Tell(command) => self.queue(command),
-                Action::Show(scene) => {
-                    self.avatars.show(&scene);
-                    self.programme.show(&Arc::from([scene]));
+                Action::Show(scenes) => {
+                    self.avatars.show(&scenes);
+                    self.programme.show(&scenes);
                     self.hang_avatars();
                 }
+                Action::Open { target, run, delivery } => self.open(target, run, delivery),
+                Action::TryNow { target } => self.deliveries.try_now(&target),
                 Action::BeginTake { target, take, at } => {
+                    if self.commanded {
+                        self.say(FromWorker::Begins { target: target.clone(), take });
+                    }
                     self.programme.begin(at);
                     self.deliveries.begin(&target, take, at);
                 }
-                Action::EndTake { target, at } => {
-                    if self.deliveries.end(&target, at) {
+                Action::EndTake { target, at, then } => {
+                    if self.commanded {
+                        self.say(FromWorker::Ends { target: target.clone(), for_good: then == After::Stop });
+                    }
+                    let is_last = self.deliveries.end(&target, at, then);
+                    // As long as moderators may want another Take, the programme goes on.
+                    if is_last && (!self.commanded || self.session.phase() == Phase::Ending) {
                         self.programme.end(at);
                     }
                 }
@@ -304,6 +340,16 @@ impl Worker {
         match message {
             ToWorker::Job(_) => tracing::warn!("a second job was ignored"),
             ToWorker::Stop => self.tell(Input::Stop),
+            ToWorker::Ticket { ticket, fault } => {
+                if let Some(waiter) = self.ticket_waiters.pop_front() {
+                    // The adapter may have given up waiting.
+                    let _ = waiter.send(ticket.ok_or_else(|| fault.unwrap_or_else(targets::no_ticket)));
+                }
+            }
+            ToWorker::Permit { target, folder } => self.deliveries.permit(&target, folder),
+            ToWorker::Forbid { target, fault } => self.deliveries.cannot(&target, fault),
+            ToWorker::Delivered { target, run, fault } => self.tell(Input::Delivered { target, run, fault }),
+            ToWorker::OrderedAgain => self.tell(Input::OrderedAgain),
             ToWorker::Token { token } => {
                 if let Some(waiter) = self.token_waiters.pop_front() {
                     // The adapter may have given up waiting.
@@ -344,47 +390,6 @@ impl Worker {
         Ok(())
     }
 
-    fn target_says(&mut self, target: TargetId, report: DeliveryReport) {
-        match report {
-            DeliveryReport::Recording(report) => self.recording_says(target, report),
-            DeliveryReport::Live(LiveReport::Figures(figures)) => self.say(FromWorker::LiveFigures { target, figures }),
-            DeliveryReport::Live(LiveReport::State(state)) => {
-                let is_over = state == LiveState::Ended;
-                self.say(FromWorker::Live { target: target.clone(), state });
-                if is_over {
-                    self.tell(Input::Target { id: target, report: TargetReport::Ended });
-                }
-            }
-        }
-    }
-
-    fn recording_says(&mut self, target: TargetId, report: RecordingReport) {
-        let report = match report {
-            RecordingReport::Began { at, file } => {
-                self.deliveries.names(&target, &file);
-                let take = self.deliveries.take(&target);
-                self.say(FromWorker::TakeBegan { target, take, at });
-                return;
-            }
-            RecordingReport::Gap { missed, fault } => {
-                tracing::warn!(target.id = %target, missed, "packets are missing in a recording");
-                self.say(FromWorker::Fault(fault));
-                return;
-            }
-            RecordingReport::Written { until, bytes } => {
-                let file = self.deliveries.file(&target);
-                self.say(FromWorker::Written { target: target.clone(), file, until, bytes });
-                TargetReport::TakeWritten { until }
-            }
-            RecordingReport::Failed(fault) => {
-                self.say(FromWorker::Fault(fault.clone()));
-                TargetReport::Failed(fault)
-            }
-            RecordingReport::Ended { .. } => TargetReport::Ended,
-        };
-        self.tell(Input::Target { id: target, report });
-    }
-
     fn say(&self, message: FromWorker) {
         if self.link.outgoing.send(message).is_err() {
             tracing::debug!("nobody hears this worker");
@@ -397,7 +402,7 @@ impl Worker {
         let status = Status {
             at: self.clock.now(),
             people: self.session.people() as u32,
-            tiles: self.session.scene().tiles.len() as u32,
+            tiles: self.session.scenes().iter().map(|scene| scene.tiles.len()).max().unwrap_or(0) as u32,
             pictures,
             repeated: counts.repeated.load(Ordering::Relaxed),
             fps: self.fps.per_second(pictures, Instant::now()),
@@ -465,9 +470,24 @@ impl Worker {
     }
 }
 
-fn enter(job: &Job, clock: SessionClock, media: MediaSink, tokens: TokenSource) -> ConferenceHandle {
+fn enter(
+    job: &Job,
+    clock: SessionClock,
+    media: MediaSink,
+    tokens: TokenSource,
+    tickets: TicketSource,
+) -> Result<ConferenceHandle, WorkerError> {
     let capture = Box::new(ClockModel::new());
-    match &job.conference {
+    Ok(match &job.conference {
+        ConferenceJob::OpenTalk { controller, ca_file, display_name, follows } => {
+            let controller = Controller::at(controller, Trust::load(ca_file.as_deref())?)?;
+            let mut settings = OpenTalkSettings::new(controller, display_name, clock, capture);
+            settings.ingest.mixer_delay = job.mixer_delay;
+            let mut resumed = job.commanded.iter().flat_map(|commanded| &commanded.resumed);
+            let recording = resumed.find(|resumed| resumed.what == WantedTarget::Recording).map(|resumed| resumed.target.clone());
+            settings.former = follows.then(|| FormerWorker { recording });
+            opentalk::enter(settings, media, tickets)
+        }
         ConferenceJob::LiveKit { url, token, refreshed } => {
             let mut settings = LiveKitSettings::new(url.clone(), token.clone(), clock, capture);
             settings.refreshed.clone_from(refreshed);
@@ -477,7 +497,7 @@ fn enter(job: &Job, clock: SessionClock, media: MediaSink, tokens: TokenSource) 
         ConferenceJob::Rehearsal { socket } => {
             rehearsal::enter(RehearsalSettings { socket: socket.clone(), clock }, capture, media)
         }
-    }
+    })
 }
 
 async fn sleep_until(wake: Option<Instant>) {

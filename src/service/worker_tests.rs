@@ -4,6 +4,7 @@ use std::path::Path;
 
 use recorder_core::ids::{SessionId, TakeId};
 use recorder_core::layout::{Layout, LookText, NamedText};
+use recorder_core::stage::ConsentRule;
 use tokio::io::BufReader;
 use tokio::net::UnixListener;
 
@@ -18,16 +19,20 @@ use crate::storage::disk::SystemDisk;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
+fn rendition(fps: u32) -> Rendition {
+    Rendition { name: format!("at-{fps}"), width_px: 128, height_px: 128, fps, video_kbps: 200, sound_kbps: 64, layout: None }
+}
+
 fn job(socket: &Path, folder: &Path) -> Job {
     Job {
         session: SessionId::new("s"),
         epoch_ns: SessionClock::start().epoch_ns(),
         conference: ConferenceJob::Rehearsal { socket: socket.to_owned() },
         look: LookText::plain(NamedText { name: "grid".into(), text: Layout::built_in_text("grid").unwrap().into() }),
-        rendition: Rendition { width_px: 128, height_px: 128, fps: 10, video_kbps: 200, sound_kbps: 64 },
+        renditions: vec![rendition(10)],
         mixer_delay: Duration::from_millis(200),
         level: LevelSettings::default(),
-        targets: vec![TargetJob::Recording { id: TargetId::new("recording"), folder: folder.to_owned() }],
+        targets: vec![TargetJob::Recording { id: TargetId::new("recording"), rendition: 0, folder: folder.to_owned() }],
         live: LiveRules::default(),
         avatars: AvatarRules::default(),
         duration: None,
@@ -36,6 +41,9 @@ fn job(socket: &Path, folder: &Path) -> Job {
         max_duration: Duration::from_secs(3600),
         first_take: TakeId(1),
         caution: Caution::None,
+        consent: ConsentRule::NotAsked,
+        signaling_grace: Duration::from_secs(3),
+        commanded: None,
     }
 }
 
@@ -78,4 +86,20 @@ async fn a_worker_without_a_programme_leaves_the_room_and_says_why() {
     let (worked, fault, last_word) = tokio::time::timeout(LIMIT, all).await.expect("a bounded end");
     worked.unwrap();
     assert_eq!(last_word, ("No programme can be made.".to_owned(), Some(fault)));
+}
+
+#[test]
+fn renditions_that_do_not_fit_together_are_refused() {
+    let refused = |given: Vec<Rendition>| {
+        let job = Job { renditions: given, ..job(Path::new("/nowhere"), Path::new("/nowhere")) };
+        let settings = renditions::framings(&job).and_then(|framings| renditions::programme(&job, &framings));
+        settings.unwrap_err().to_string()
+    };
+    let sentence = "the renditions of a programme have one rate of pictures, and at-15 has another";
+    assert_eq!(refused(vec![rendition(30), rendition(30), rendition(15)]), sentence);
+    assert_eq!(refused(Vec::new()), "a programme has at least one rendition");
+    let odd = Rendition { width_px: 129, ..rendition(30) };
+    assert_eq!(refused(vec![odd]), "a canvas of 129x128 pixels is not possible: each side must be even");
+    let bad = Rendition { layout: Some(NamedText { name: "own.toml".into(), text: "[[".into() }), ..rendition(30) };
+    assert!(refused(vec![rendition(30), bad]).contains("own.toml"));
 }

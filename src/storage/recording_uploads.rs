@@ -53,7 +53,23 @@ pub struct Uploads {
     pub over: bool,
 }
 
-/// The uploads of one Session's recording. When this is dropped they stop as by a crash, and can be gone on with.
+/// Of several recordings together.
+impl FromIterator<Self> for Uploads {
+    fn from_iter<I: IntoIterator<Item = Self>>(all: I) -> Self {
+        let mut sum = Self { over: true, ..Self::default() };
+        let mut any = false;
+        for Self { each, fault, over } in all {
+            any = true;
+            sum.each.extend(each);
+            sum.fault = sum.fault.or(fault);
+            sum.over &= over;
+        }
+        sum.over &= any;
+        sum
+    }
+}
+
+/// The uploads of one recording. When this is dropped they stop as by a crash, and can be gone on with.
 #[derive(Debug)]
 pub struct RecordingUploads {
     spool: watch::Sender<SpoolState>,

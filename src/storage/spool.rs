@@ -278,3 +278,37 @@ fn flattened(path: &Path) -> PathBuf {
     }
     flat
 }
+
+/// Removes a spool folder in which nothing was recorded; says whether it was one. A file that was made and not yet written to holds nothing.
+pub fn remove_unrecorded(folder: &Path) -> bool {
+    let is_unwritten = || fs::metadata(folder.join(part_name(1))).is_ok_and(|meta| meta.len() == 0);
+    let ours = |name: &std::ffi::OsStr| name == NOTES || name == RESERVE || (name == part_name(1).as_str() && is_unwritten());
+    outbox::remove_empty(folder, &is_unwritten);
+    let Ok(entries) = fs::read_dir(folder) else { return false };
+    let names: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
+    if !names.iter().all(|name| ours(name)) {
+        return false;
+    }
+    names.iter().all(|name| fs::remove_file(folder.join(name)).is_ok()) && fs::remove_dir(folder).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_spool_folder_without_a_recording_is_removed() {
+        let base = tempfile::tempdir().unwrap();
+        for (content, removed) in [(None, true), (Some(&b""[..]), true), (Some(&b"ftyp"[..]), false)] {
+            let folder = base.path().join("standup.mp4.roomcast");
+            std::fs::create_dir(&folder).unwrap();
+            for name in [NOTES, RESERVE] {
+                std::fs::write(folder.join(name), "{}").unwrap();
+            }
+            if let Some(content) = content {
+                std::fs::write(folder.join(part_name(1)), content).unwrap();
+            }
+            assert_eq!((remove_unrecorded(&folder), folder.exists()), (removed, !removed), "{content:?}");
+        }
+    }
+}

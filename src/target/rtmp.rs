@@ -109,6 +109,7 @@ pub struct LiveTarget {
 /// What the thread is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Order {
+    TryNow,
     EndTake(SessionTime),
     EndAtOnce,
 }
@@ -132,6 +133,12 @@ impl LiveTarget {
         let run = carried(move || run::run(&environment, &settings, &ring, clock, reports, &Orders(receiver)));
         let thread = std::thread::Builder::new().name("live".into()).spawn(run)?;
         Ok(Self { orders, thread })
+    }
+
+    /// Does not wait for the time of the next attempt; nothing changes while a connection exists.
+    pub fn try_now(&self) {
+        // A thread that has ended has reported so.
+        let _ = self.orders.send(Order::TryNow);
     }
 
     /// Ends the Take at a programme instant: nothing of `at` or later is sent. The thread ends when the programme has reached `at` and the server has been told, or at once when

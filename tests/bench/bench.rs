@@ -1,4 +1,4 @@
-//! What a recording costs, beside the least that the same work can cost. Run by `scripts/bench [--json FILE] [--quick] [--only 5x720|destinations]`.
+//! What a recording costs, beside the least that the same work can cost. Run by `scripts/bench [--json FILE] [--quick] [--only 5x720|rooms|destinations]`.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
@@ -8,6 +8,7 @@ mod process;
 mod quality;
 mod report;
 mod room;
+mod rooms;
 #[path = "../world/mod.rs"]
 mod world;
 
@@ -25,12 +26,15 @@ use recorder_core::time::SessionTime;
 use report::{Case, Row};
 use roomcast::rehearsal::loops::{self, Layer};
 use roomcast::rehearsal::picture::Surface;
-use world::crowd::{Crowd, Joining, who};
+use rooms::Rooms;
+use world::crowd::{Crowd, Joining, card, who};
 use world::film::TileRect;
 use world::livekit::LiveKit;
 
 /// People in the room, and height of the canvas.
-const CASES: [(usize, u32); 4] = [(5, 720), (5, 1080), (9, 720), (9, 1080)];
+const CASES: [(usize, u32); 5] = [(5, 720), (5, 1080), (9, 720), (9, 1080), (25, 1080)];
+/// The room of which several are recorded at once.
+const ROOM: (usize, u32) = (9, 720);
 
 struct Wish {
     json: Option<PathBuf>,
@@ -48,11 +52,13 @@ fn main() {
     let wish = wish(arguments);
     println!("{}", report::EXPLANATION);
     println!("load before: {}\n", process::load());
-    let mut rows = Vec::new();
-    for people in [5, 9] {
+    let (mut rows, mut rooms) = (Vec::new(), None);
+    let is_wished = |what: &str| wish.only.as_ref().is_none_or(|only| only == what);
+    for people in [5, 9, 25] {
+        let several = people == ROOM.0 && is_wished("rooms");
         let cases: Vec<u32> = CASES
             .iter()
-            .filter(|(n, height)| *n == people && wish.only.as_ref().is_none_or(|only| *only == format!("{n}x{height}")))
+            .filter(|(n, height)| *n == people && (is_wished(&format!("{n}x{height}")) || several && (*n, *height) == ROOM))
             .map(|(_, height)| *height)
             .collect();
         if cases.is_empty() {
@@ -64,20 +70,30 @@ fn main() {
         for height in cases {
             let row = measure(&server, people, height, &wish);
             println!("{row}");
+            if several && (people, height) == ROOM {
+                let Canvas { size, tiles, .. } = Canvas::of(people, height);
+                rooms = Some(Rooms::measure((&server, &crowd), &row.name, size, &tiles, wish.seconds, row.cores));
+            }
             rows.push(row);
         }
         crowd.disperse();
     }
     println!("{}", report::table(&rows));
-    let destinations = wish.only.as_ref().is_none_or(|only| only == "destinations");
-    let destinations = destinations.then(|| Destinations::measure(wish.repetitions, wish.seconds.min(30)));
+    if let Some(rooms) = &rooms {
+        println!("{}", rooms.lines());
+    }
+    let destinations = is_wished("destinations").then(|| Destinations::measure(wish.repetitions, wish.seconds.min(30)));
     if let Some(destinations) = &destinations {
         println!("{}", destinations.line());
     }
     if let Some(path) = wish.json {
-        std::fs::write(&path, report::json(&rows, destinations.as_ref())).expect("the JSON file is written");
+        std::fs::write(&path, report::json(&rows, rooms.as_ref(), destinations.as_ref())).expect("the JSON file is written");
     }
-    if rows.iter().any(|row| !row.missed().is_empty()) || destinations.is_some_and(|destinations| !destinations.is_kept()) {
+    let crowded = rooms.is_some_and(|rooms| !rooms.is_kept());
+    if rows.iter().any(|row| !row.missed().is_empty())
+        || crowded
+        || destinations.is_some_and(|destinations| !destinations.is_kept())
+    {
         std::process::exit(1);
     }
 }
@@ -90,7 +106,9 @@ fn wish(arguments: Vec<String>) -> Wish {
             "--quick" => (wish.seconds, wish.repetitions) = (15, 1),
             "--json" => wish.json = Some(arguments.next().expect("--json needs a file").into()),
             "--only" => wish.only = arguments.next(),
-            other => panic!("{other} is not known; usage: scripts/bench [--json FILE] [--quick] [--only 5x720|destinations]"),
+            other => {
+                panic!("{other} is not known; usage: scripts/bench [--json FILE] [--quick] [--only 5x720|rooms|destinations]")
+            }
         }
     }
     wish
@@ -124,27 +142,41 @@ fn scene(people: usize, canvas: CanvasSize) -> Scene {
     scene
 }
 
+/// A canvas, and where everybody stands on it.
+struct Canvas {
+    scene: Scene,
+    size: (u32, u32),
+    tiles: Vec<TileRect>,
+}
+
+impl Canvas {
+    fn of(people: usize, height: u32) -> Self {
+        let size = (height * 16 / 9, height);
+        let scene = scene(people, CanvasSize { width_px: size.0, height_px: size.1 });
+        let rects = scene.tiles.iter().map(|tile| tile.rect);
+        let tiles =
+            rects.map(|r| TileRect { x: r.x as usize, y: r.y as usize, width: r.width as usize, height: r.height as usize });
+        Self { tiles: tiles.collect(), size, scene }
+    }
+}
+
 fn measure(server: &LiveKit, people: usize, height: u32, wish: &Wish) -> Row {
-    let canvas = CanvasSize { width_px: height * 16 / 9, height_px: height };
+    let Canvas { scene, size, tiles } = Canvas::of(people, height);
     let kbps = if height > 720 { 4500 } else { 3000 };
-    let scene = scene(people, canvas);
     let rects = scene.tiles.iter().map(|tile| tile.rect);
-    let tiles: Vec<TileRect> = rects
-        .clone()
-        .map(|rect| TileRect { x: rect.x as usize, y: rect.y as usize, width: rect.width as usize, height: rect.height as usize })
-        .collect();
     let layers: Vec<Layer> = rects.map(|rect| Layer::fitting(Layer::ALL, rect.width, rect.height).expect("a layer")).collect();
     let loops_folder = loops::cache_folder_of(Surface::Textured).expect("cache");
+    let stem = |index: usize| loops::file_stem(card(index));
     let loops: Vec<PathBuf> =
-        (0..people).map(|index| loops_folder.join(format!("{}_{}.ivf", who(index), layers[index].size_px().1))).collect();
+        (0..people).map(|index| loops_folder.join(format!("{}_{}.ivf", stem(index), layers[index].size_px().1))).collect();
 
     let folder = tempfile::tempdir().expect("folder");
-    let mut case = Case::new(people, canvas, layers.iter().map(|layer| layer.size_px().1).collect());
+    let mut case = Case::new(people, scene.canvas, layers.iter().map(|layer| layer.size_px().1).collect());
     for _ in 0..wish.repetitions {
         case.decode.push(floor::decode(&loops, Pace::Rushed));
-        let ours = room::record(server, (canvas.width_px, canvas.height_px), &tiles, wish.seconds, folder.path());
-        let (pictures, sound) = floor::encode(&ours.film, canvas, kbps, folder.path(), Pace::Rushed);
-        let (pictures_in_time, sound_in_time) = floor::encode(&ours.film, canvas, kbps, folder.path(), Pace::InTime);
+        let ours = room::record(server, size, &tiles, wish.seconds, folder.path());
+        let (pictures, sound) = floor::encode(&ours.film, scene.canvas, kbps, folder.path(), Pace::Rushed);
+        let (pictures_in_time, sound_in_time) = floor::encode(&ours.film, scene.canvas, kbps, folder.path(), Pace::InTime);
         case.in_time.push(floor::decode(&loops, Pace::InTime) + pictures_in_time + sound_in_time);
         case.pictures.push(pictures);
         case.sound.push(sound);

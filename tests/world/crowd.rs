@@ -5,7 +5,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use roomcast::rehearsal::card::PEOPLE;
+use roomcast::rehearsal::card::{PEOPLE, Person};
 use roomcast::rehearsal::loops::{self, Layer};
 use roomcast::rehearsal::picture::Surface;
 use serde::Deserialize;
@@ -44,7 +44,7 @@ pub struct Crowd {
 /// How somebody joins: by default with microphone and a camera of three layers, and a right clock.
 #[derive(Clone, Debug)]
 pub struct Joining {
-    /// Index in [`PEOPLE`].
+    /// Index in [`PEOPLE`]; higher ones look and sound like [`card`] says.
     pub person: usize,
     /// Options as the publisher takes them, over the defaults.
     pub options: Value,
@@ -62,9 +62,18 @@ impl Joining {
     }
 }
 
-/// Name of a person for the publisher, and of their loops.
+/// The card of a person: from the tenth on they are used again.
+pub fn card(person: usize) -> &'static Person {
+    &PEOPLE[person % PEOPLE.len()]
+}
+
+/// Name of a person for the publisher.
 pub fn who(person: usize) -> String {
-    loops::file_stem(&PEOPLE[person])
+    let stem = loops::file_stem(card(person));
+    match person / PEOPLE.len() {
+        0 => stem,
+        round => format!("{stem}-{}", round + 1),
+    }
 }
 
 impl Crowd {
@@ -76,7 +85,7 @@ impl Crowd {
     /// The same with another surface of the cards.
     pub fn gather_on(surface: Surface, people: usize) -> Crowd {
         let folder = loops::cache_folder_of(surface).expect("a cache folder");
-        loops::ensure_on(surface, &folder, people, &Layer::ALL).expect("loops are made");
+        loops::ensure_on(surface, &folder, people.min(PEOPLE.len()), &Layer::ALL).expect("loops are made");
         let mut child = Command::new(cached_program("publisher"))
             .arg("-loops")
             .arg(&folder)
@@ -105,6 +114,11 @@ impl Crowd {
         crowd
     }
 
+    /// Process id of the publisher.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The instant of media time 0 of everybody without a phase; right to the few milliseconds that a pipe takes.
     pub fn media_zero(&self) -> Instant {
         self.media_zero
@@ -124,10 +138,10 @@ impl Crowd {
     }
 
     fn start_joining(&mut self, server: &LiveKit, room: &str, joining: &Joining) -> u64 {
-        let name = who(joining.person);
+        let (name, stem) = (who(joining.person), loops::file_stem(card(joining.person)));
         let mut command = json!({
-            "do": "join", "who": name, "url": server.url(), "microphone": {}, "camera": {},
-            "token": token(room, &name, PEOPLE[joining.person].name, Grant::Participant),
+            "do": "join", "who": name, "url": server.url(), "microphone": {"loops": stem}, "camera": {"loops": stem},
+            "token": token(room, &name, card(joining.person).name, Grant::Participant),
         });
         let (Some(fields), Some(over)) = (command.as_object_mut(), joining.options.as_object()) else {
             panic!("options are an object")

@@ -59,6 +59,11 @@ impl LiveKit {
     }
 
     /// Where people and the product connect to.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().map_or(0, Child::id)
+    }
+
+    /// Address as clients take it.
     pub fn url(&self) -> String {
         format!("ws://127.0.0.1:{}", self.port)
     }
@@ -173,7 +178,8 @@ pub fn token_until(room: &str, identity: &str, name: &str, grant: Grant, seconds
     signed(&claims)
 }
 
-fn signed(claims: &serde_json::Value) -> String {
+/// A token with these claims, signed with the key of the tests.
+pub fn signed(claims: &serde_json::Value) -> String {
     let key = jsonwebtoken::EncodingKey::from_secret(API_SECRET.as_bytes());
     jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).expect("a token")
 }

@@ -10,6 +10,7 @@ use super::crowd::Crowd;
 use super::film::{Film, TileRect};
 use super::livekit::{API_SECRET, Grant, token};
 use super::product::{Outcome, Product};
+use super::stalls::Watch;
 use super::until;
 
 /// Rooms play in real time: two at once would measure each other.
@@ -25,6 +26,8 @@ pub fn one_room_at_a_time() -> MutexGuard<'static, ()> {
 pub struct Recording {
     /// The process.
     pub product: Product,
+    begun: Instant,
+    watch: Watch,
     folder: tempfile::TempDir,
     /// The token is in a folder of its own, so that it can be looked for in the other.
     _keys: tempfile::TempDir,
@@ -43,8 +46,9 @@ pub fn record(url: &str, room: &str, duration: Option<&str>) -> Recording {
     if let Some(duration) = duration {
         arguments.extend(["--duration", duration]);
     }
+    let (watch, begun) = (Watch::begin(), Instant::now());
     let product = Product::start(folder.path(), &arguments, &[], "");
-    Recording { product, folder, _keys: keys, token }
+    Recording { product, begun, watch, folder, _keys: keys, token }
 }
 
 impl Recording {
@@ -60,8 +64,18 @@ impl Recording {
         outcome.is_well().keeps_secret(self.folder.path(), &[API_SECRET, &self.token]);
         let path: PathBuf = self.folder.path().join("out.mp4");
         keep_if_asked(&path, &outcome);
-        (Film::watch(&path, tiles), outcome)
+        let mut film = Film::watch(&path, tiles);
+        let begin = self.begun + session_time_of_recording(&outcome.log);
+        film.stalls = self.watch.end(begin);
+        (film, outcome)
     }
+}
+
+/// When the first picture was captured, by the product's log: on the session clock, which begins when the product does.
+fn session_time_of_recording(log: &str) -> Duration {
+    let line = log.lines().find(|line| line.contains(" recording ") && line.contains(" take=")).expect("the recording begins");
+    let at = line.split(" at=").nth(1).and_then(|rest| rest.split('s').next()).expect("a time");
+    Duration::from_secs_f64(at.parse().expect("a number of seconds"))
 }
 
 /// With ROOMCAST_KEEP=FOLDER films are copied there, to be looked at.

@@ -52,6 +52,8 @@ struct Shared {
     farewells_take: Mutex<Duration>,
     passed: AtomicU64,
     lost: AtomicU64,
+    /// When keyframe requests of the product were lost.
+    lost_requests: Mutex<Vec<std::time::Instant>>,
     /// Paths and queries of the WebSocket requests so far.
     asked: Mutex<Vec<String>>,
     server: (u16, u16),
@@ -110,6 +112,7 @@ impl Relay {
             farewells_take: Mutex::default(),
             passed: AtomicU64::new(0),
             lost: AtomicU64::new(0),
+            lost_requests: Mutex::default(),
             asked: Mutex::default(),
             server: (server.port, server.udp_port),
             udp_port: socket.local_addr().expect("bound").port(),
@@ -162,6 +165,11 @@ impl Relay {
     pub fn connections(&self) -> (usize, usize) {
         let asked = self.shared.asked.lock().expect("asked");
         (asked.len(), asked.iter().filter(|path| path.contains("reconnect=1")).count())
+    }
+
+    /// When keyframe requests of the product were lost. One that travels behind other feedback is not recognized: only the first header is in the clear.
+    pub fn lost_requests(&self) -> Vec<std::time::Instant> {
+        self.shared.lost_requests.lock().expect("requests").clone()
     }
 
     /// Datagrams passed and lost so far.
@@ -266,12 +274,18 @@ async fn media(shared: Arc<Shared>, socket: Arc<UdpSocket>, seed: u64) {
             ));
             flows.insert(client, (way(upstream, None), Dice::new(seed ^ number << 32)));
         }
-        if let Some((way, dice)) = flows.get_mut(&client)
-            && shared.lets_pass(dice)
-        {
+        let Some((way, dice)) = flows.get_mut(&client) else { continue };
+        if shared.lets_pass(dice) {
             let _ = way.send((shared.due(), buffer[..length].to_vec()));
+        } else if asks_for_keyframe(&buffer[..length]) {
+            shared.lost_requests.lock().expect("requests").push(std::time::Instant::now());
         }
     }
+}
+
+/// Whether a datagram begins with a picture loss indication (RFC 4585, section 6.3.1); the header is not encrypted.
+fn asks_for_keyframe(datagram: &[u8]) -> bool {
+    matches!(datagram, [0x81, 206, ..])
 }
 
 async fn backwards(shared: Arc<Shared>, upstream: Arc<UdpSocket>, socket: Arc<UdpSocket>, client: SocketAddr, mut dice: Dice) {

@@ -8,7 +8,7 @@ use super::session::session_name;
 use super::targets::{self, Live};
 use super::{Failure, KeyArgs};
 use crate::check::{Finding, RECEIVE_BUFFER};
-use crate::config::Config;
+use crate::config::{Config, PROGRAMME};
 use crate::service::job::Rendition;
 use crate::storage::outbox::UploadTarget;
 use crate::target::claim::{Claim, Claims};
@@ -31,29 +31,33 @@ pub(super) struct CheckArgs {
 }
 
 /// Looks at what a Session needs; see [`super::Roles::check`].
-type Media = fn(&Rendition) -> Vec<Finding>;
+type Media = fn(&[Rendition]) -> Vec<Finding>;
 
 /// Checks, and says what was found. Fails when something must be done.
 pub(super) fn check(args: &CheckArgs, config: &Config, media: Media) -> Result<(), Failure> {
     let mut wanted = super::wanted(&args.to, &args.keys, config)?;
     let mut lines = Lines::default();
     let is_asked_for = |finding: &Finding| !args.image || finding.what != RECEIVE_BUFFER;
-    media(&super::session::rendition(config)).into_iter().filter(is_asked_for).for_each(|finding| lines.say(&finding));
+    let all = [PROGRAMME].into_iter().chain(config.renditions.keys().map(String::as_str));
+    let choices = all.map(|name| config.rendition(name)).collect::<Result<Vec<_>, _>>().map_err(Failure::operator)?;
+    let renditions = choices.into_iter().map(|choice| super::look::rendition(choice, config)).collect::<Result<Vec<_>, _>>()?;
+    media(&renditions).into_iter().filter(is_asked_for).for_each(|finding| lines.say(&finding));
     if args.to.is_empty() && !args.image {
         for (name, one) in &config.destinations {
-            match targets::of_name(name, one, config) {
+            match targets::rendition_of(name, one, config).and_then(|choice| targets::of_name(name, one, &choice)) {
                 Ok(live) => wanted.lives.push(live),
                 // The others are looked at all the same.
                 Err(failure) => lines.say(&Finding::new(name, Err(failure.sentence))),
             }
         }
     }
-    if let Some(file) = &wanted.file {
+    for file in wanted.recordings.iter().filter_map(|recorded| recorded.file.as_deref()) {
         lines.say(&Finding::new(format!("{}", file.display()), writable(file)));
     }
-    for object in &wanted.objects {
+    for object in wanted.objects() {
         lines.say(&Finding::new(format!("s3://{}/{}", object.bucket, object.key), stored(config, object)?));
     }
+    super::orders::findings(config)?.iter().for_each(|finding| lines.say(finding));
     if args.publish && !wanted.lives.is_empty() {
         println_out(
             "      --publish tests the stream keys themselves: each stream is begun and ended, and people may see that it was",

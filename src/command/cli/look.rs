@@ -6,19 +6,21 @@ use recorder_core::layout::{Layout, LookText, NamedText, Strip};
 use recorder_core::secret::Pii;
 
 use super::Failure;
-use crate::config::{self, Config};
+use crate::config::{self, Config, RenditionChoice};
+use crate::service::job::Rendition;
 use crate::service::layouts::{Layouts, read, there};
 
 /// Layout, slates and strip of the configuration, parsed once, so that they are known to be valid.
-pub(super) fn look(config: &Config) -> Result<LookText, Failure> {
-    let strip = config.strip.show.then(|| Strip {
+/// `strip`: whether there is one when the configuration does not say.
+pub(super) fn look(config: &Config, strip: bool) -> Result<LookText, Failure> {
+    let strip = config.strip.show.unwrap_or(strip).then(|| Strip {
         title: config.strip.title.as_deref().map(Pii::new),
         clock: Some(config.strip.clock.as_str()).filter(|clock| !clock.is_empty()).map(Into::into),
         logo: config.strip.logo.as_ref().map(|path| path.to_string_lossy().into()),
     });
     let slates = config.slates.given().map(|(kind, path)| Ok((kind, read("slate", &path.to_string_lossy())?)));
     let text = LookText {
-        layout: layout(config)?,
+        layout: layout(&config.layout.default, config)?,
         slates: slates.collect::<Result<_, _>>().map_err(|error: crate::service::layouts::LookError| Failure::operator(error))?,
         strip,
         language: config.programme.language.into(),
@@ -39,14 +41,21 @@ pub(super) fn look(config: &Config) -> Result<LookText, Failure> {
     Ok(text)
 }
 
+/// A Rendition for a worker. A layout of its own is read and checked.
+pub(super) fn rendition(choice: RenditionChoice, config: &Config) -> Result<Rendition, Failure> {
+    let RenditionChoice { name, size, fps, video_kbps, sound_kbps, layout: own } = choice;
+    let layout = own.as_deref().map(|own| layout(own, config)).transpose()?;
+    Ok(Rendition { name, width_px: size.width_px(), height_px: size.height_px(), fps, video_kbps, sound_kbps, layout })
+}
+
 /// The layouts that can be named.
 pub(super) fn layouts(config: &Config) -> Layouts {
     Layouts::new(config.layout.folder.clone())
 }
 
 /// A built-in layout, a layout of the operator's folder, or a layout file.
-fn layout(config: &Config) -> Result<NamedText, Failure> {
-    let (name, layouts) = (&config.layout.default, layouts(config));
+fn layout(name: &str, config: &Config) -> Result<NamedText, Failure> {
+    let layouts = layouts(config);
     if let Some(text) = Layout::built_in_text(name) {
         return Ok(NamedText { name: name.to_owned(), text: text.to_owned() });
     }

@@ -28,9 +28,14 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    /// A board for one Session; with an interface when there is an address for it.
-    pub(super) fn open(listen: Option<SocketAddr>, config: &Config, listening: &Listening) -> Result<Self, Failure> {
-        let board = Board::new(1);
+    /// A board for so many Sessions; with an interface when there is an address for it.
+    pub(super) fn open(
+        listen: Option<SocketAddr>,
+        sessions: usize,
+        config: &Config,
+        listening: &Listening,
+    ) -> Result<Self, Failure> {
+        let board = Board::new(sessions);
         let Some(listen) = listen else { return Ok(Self { board, _server: None }) };
         let token = config.http.secret().map_err(Failure::operator)?.as_ref().map(Token::new);
         let operators = Operators { board: board.clone(), layouts: look::layouts(config), token };

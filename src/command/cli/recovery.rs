@@ -66,7 +66,7 @@ fn go_on(spool: &Path, config: &Config, listening: &mut Listening) -> Result<(),
         RecordingUploads::start(stores, Arc::new(SystemDisk), spool.to_owned())
             .map_err(|error| Failure::from(error.to_fault()))?
     };
-    uploaded(uploads, spool, listening, &mut progress, None, config)
+    uploaded(vec![(uploads, spool.to_owned())], listening, &mut progress, None, config)
 }
 
 /// Lists what is kept. What needs not be kept any more is deleted first.

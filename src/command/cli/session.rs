@@ -11,19 +11,19 @@ use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use recorder_core::ids::SessionId;
+use recorder_core::ids::{SessionId, TargetId};
 use recorder_core::layout::LookText;
 use recorder_core::upload::State;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::look::look;
+use super::look::{look, rendition};
 use super::operate::Desk;
-use super::targets::{self, Live, Wanted};
+use super::targets::{self, Live, Recorded, Wanted};
 use super::{Failure, Inspection, complain, screen};
 use crate::clock::SessionClock;
-use crate::config::{Config, Sound, SoundLevel};
+use crate::config::{Config, PROGRAMME, Sound, SoundLevel};
 use crate::mixer::sound::LevelSettings;
 use crate::service::board::SessionEntry;
 use crate::service::job::Rendition;
@@ -32,13 +32,15 @@ use crate::service::progress::{Progress, SyncFigure, table, uploads_table};
 use crate::service::supervisor::{self, Outcome, Patience, RecordingOrder, Room, SessionOrder};
 use crate::storage::disk::SystemDisk;
 use crate::storage::inventory::sweep;
-use crate::storage::spool::{NOTES, RESERVE, Spool, part_name};
+use crate::storage::recording_uploads::Uploads;
+use crate::storage::spool::{Spool, remove_unrecorded};
 use crate::storage::{Finalised, RecordingUploads, StorageError, finalise, outbox};
 
 /// What was checked and is about to run.
 pub(super) struct Plan {
     config: Config,
     look: LookText,
+    renditions: Vec<Rendition>,
     wanted: Wanted,
     duration: Option<Duration>,
 }
@@ -46,26 +48,17 @@ pub(super) struct Plan {
 /// How often the progress of uploads is shown.
 const LOOK_AT_UPLOADS: Duration = Duration::from_secs(1);
 
+/// Name of the recording of the programme itself; those of other Renditions have their names behind it.
+const RECORDING: &str = "recording";
+
 /// A name for this Session: when it began, and which process handles it.
 pub(super) fn session_name() -> String {
     let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
     format!("{seconds}-{}", std::process::id())
 }
 
-/// The one encoding of the Programme.
-pub(super) fn rendition(config: &Config) -> Rendition {
-    let programme = &config.programme;
-    Rendition {
-        width_px: programme.size.width_px(),
-        height_px: programme.size.height_px(),
-        fps: programme.fps,
-        video_kbps: programme.video_kbps(),
-        sound_kbps: programme.sound_kbps,
-    }
-}
-
 /// How loud everybody is made.
-fn level(sound: &Sound) -> LevelSettings {
+pub(super) fn level(sound: &Sound) -> LevelSettings {
     LevelSettings {
         speech_lufs: (sound.level == SoundLevel::Speech).then_some(sound.target_lufs as f32),
         duck_db: sound.duck_db as f32,
@@ -79,7 +72,8 @@ pub(super) fn plan(config: &Config, wanted: Wanted, duration: Option<Duration>) 
     if duration.is_some_and(|d| d < Duration::from_secs(1)) {
         return Err(Failure::operator("--duration must be at least 1s"));
     }
-    Ok(Plan { config: config.clone(), look: look(config)?, wanted, duration })
+    let renditions = wanted.renditions.iter().cloned().map(|choice| rendition(choice, config)).collect::<Result<_, _>>()?;
+    Ok(Plan { config: config.clone(), look: look(config, false)?, renditions, wanted, duration })
 }
 
 /// Who listens for Ctrl-C, SIGTERM, and SIGHUP of a terminal that was closed. Made before anything is started that must be ended again.
@@ -97,6 +91,12 @@ impl Listening {
         Ok(Self { runtime, stops })
     }
 
+    /// Runs `work` on this runtime; it is given the wishes to stop.
+    pub(super) fn run(&mut self, work: impl AsyncFnOnce(&mut mpsc::Receiver<()>)) {
+        let Self { runtime, stops } = self;
+        runtime.block_on(work(stops));
+    }
+
     /// Waits for something.
     pub(super) fn block_on<T>(&self, what: impl Future<Output = T>) -> T {
         self.runtime.block_on(what)
@@ -108,7 +108,7 @@ impl Listening {
     }
 }
 
-/// Runs the Session, ends its recording, prints the table, and stays until everything is uploaded.
+/// Runs the Session, ends its recordings, prints the table, and stays until everything is uploaded.
 pub(super) fn run(
     plan: Plan,
     room: Room,
@@ -121,34 +121,39 @@ pub(super) fn run(
     let session = SessionId::new(session_name());
     // Held until the streams have ended.
     let _claims = targets::claim(&plan.wanted.lives)?;
-    let folder = make_spool(&plan, &session).map_err(|e| Failure::from(e.to_fault()))?;
-    let Plan { config, look, wanted, duration } = plan;
-    let uploads = match &folder {
-        Some(folder) if !wanted.objects.is_empty() => {
-            let stores = targets::stores(&config, &wanted.objects)?;
-            let _inside = listening.enter();
-            let uploads = RecordingUploads::start(stores, Arc::new(SystemDisk), folder.clone());
-            Some(Arc::new(uploads.map_err(|error| Failure::from(error.to_fault()))?))
+    let mut recordings: Vec<RecordingOrder> = Vec::new();
+    for recorded in &plan.wanted.recordings {
+        let _inside = listening.enter();
+        match recording(&plan, recorded, &session) {
+            Ok(recording) => recordings.push(recording),
+            Err(failure) => {
+                for RecordingOrder { folder, uploads, .. } in recordings {
+                    drop(uploads);
+                    remove_unrecorded(&folder);
+                }
+                return Err(failure);
+            }
         }
-        _ => None,
-    };
-    let rendition = rendition(&config);
+    }
+    let Plan { config, look, renditions, wanted, duration } = plan;
+    let kept = recordings.clone();
     let order = SessionOrder {
         session,
         epoch_ns: clock.epoch_ns(),
         room,
         look,
-        rendition,
+        renditions,
         mixer_delay: config.mixer.delay.duration(),
         level: level(&config.sound),
         duration,
         room_empty_grace: config.session.room_empty_grace.duration(),
         conference_grace: config.session.conference_grace.duration(),
         max_duration: config.session.max_duration.duration(),
-        recording: folder.clone().map(|folder| RecordingOrder { folder, uploads: uploads.clone() }),
+        recordings,
         lives: wanted.lives.iter().map(Live::job).collect(),
         live: targets::live_rules(&config),
         avatars: config.avatars.rules(),
+        commanded: None,
     };
     let mut entry = desk.board.session(order.session.clone(), order.look.layout.clone());
     let mut launcher = OwnProgram { arguments: own_arguments(config_file.as_deref(), "worker") };
@@ -160,17 +165,22 @@ pub(super) fn run(
     progress.end();
     let inspection = if actors.is_some() { Inspect::Sync } else { Inspect::Nothing };
     drop(actors);
-    let Some(folder) = folder else { return streamed(&outcome) };
-    let conclusion = conclude(&folder, &outcome, config_file.as_deref(), inspection, &mut listening);
+    if kept.is_empty() {
+        return streamed(&outcome);
+    }
+    let folders: Vec<&Path> = kept.iter().map(|recording| recording.folder.as_path()).collect();
+    let conclusion = conclude(&folders, &outcome, config_file.as_deref(), inspection, &mut listening);
     if let Err(failure) = &conclusion {
         entry.failed(&failure.fault());
     }
-    // The order, which had the other one, is gone.
-    let Some(uploads) = uploads.and_then(Arc::into_inner) else { return conclusion };
-    if outcome.at_once || !folder.exists() {
+    // The order, which had the other ones, is gone.
+    let uploads =
+        kept.into_iter().filter_map(|RecordingOrder { folder, uploads, .. }| Some((Arc::into_inner(uploads?)?, folder)));
+    let uploads: Vec<_> = uploads.filter(|(_, folder)| folder.exists()).collect();
+    if outcome.at_once || uploads.is_empty() {
         return conclusion;
     }
-    let sent = uploaded(uploads, &folder, &mut listening, &mut progress, Some(&entry), &config);
+    let sent = uploaded(uploads, &mut listening, &mut progress, Some(&entry), &config);
     match (conclusion, sent) {
         (Err(first), Err(last)) => {
             complain(Some(first));
@@ -186,50 +196,59 @@ fn streamed(outcome: &Outcome) -> Result<(), Failure> {
     outcome.fault.clone().map_or(Ok(()), |fault| Err(fault.into()))
 }
 
-/// Stays until everything of this folder is in its storages, or somebody does not want to wait any more.
+/// Stays until everything of these folders is in its storages, or somebody does not want to wait any more.
 pub(super) fn uploaded(
-    mut uploads: RecordingUploads,
-    folder: &Path,
+    mut uploads: Vec<(RecordingUploads, PathBuf)>,
     listening: &mut Listening,
     progress: &mut Progress<std::io::Stderr>,
     entry: Option<&SessionEntry>,
     config: &Config,
 ) -> Result<(), Failure> {
-    uploads.finalised();
+    let mut seen: Vec<_> = uploads.iter().map(|(uploads, _)| uploads.status()).collect();
+    uploads.iter().for_each(|(uploads, _)| uploads.finalised());
     let Listening { runtime, stops } = listening;
-    let mut status = uploads.status();
     let is_over = runtime.block_on(async {
-        loop {
-            let now = status.borrow_and_update().clone();
-            progress.uploads(&now);
-            if let Some(entry) = entry {
-                entry.uploads(&now);
-            }
-            if now.over {
-                uploads.over().await;
-                return true;
-            }
-            tokio::select! {
-                changed = status.changed() => if changed.is_err() { return true },
-                _ = stops.recv() => return false,
-                () = tokio::time::sleep(LOOK_AT_UPLOADS) => {}
+        // One after the other is waited for; they all go on meanwhile.
+        for (index, (uploads, _)) in uploads.iter_mut().enumerate() {
+            loop {
+                let now = seen.iter().map(|status| status.borrow().clone()).collect();
+                progress.uploads(&now);
+                if let Some(entry) = entry {
+                    entry.uploads(&now);
+                }
+                let Some(status) = seen.get_mut(index) else { break };
+                if status.borrow_and_update().over {
+                    uploads.over().await;
+                    break;
+                }
+                tokio::select! {
+                    changed = status.changed() => if changed.is_err() { break },
+                    _ = stops.recv() => return false,
+                    () = tokio::time::sleep(LOOK_AT_UPLOADS) => {}
+                }
             }
         }
+        true
     });
     progress.end();
-    let stands = status.borrow().clone();
+    let stands: Uploads = seen.iter().map(|status| status.borrow().clone()).collect();
     let _ = std::io::stdout().write_all(uploads_table(&stands).as_bytes());
     if !is_over {
-        let folder = folder.display();
+        let left = uploads.iter().zip(&seen).filter(|(_, status)| !status.borrow().over);
+        let folders: Vec<String> = left.map(|((_, folder), _)| folder.display().to_string()).collect();
+        let each: Vec<String> = folders.iter().map(|folder| format!("roomcast recover {folder}")).collect();
         let sentence = format!(
-            "not everything is uploaded; the recording is kept in {folder}, and its upload goes on with: roomcast recover {folder}"
+            "not everything is uploaded; the recording is kept in {}, and its upload goes on with: {}",
+            folders.join(" and "),
+            each.join(" && ")
         );
         return Err(Failure { sentence, code: 1 });
     }
-    // What needs not be kept at all is deleted now, the rest when its time has come.
-    match sweep(&SystemDisk, folder, config.spool.keep.duration()) {
-        Ok(_) => {}
-        Err(error) => tracing::warn!(reason = %error.to_fault(), "what is uploaded cannot be deleted"),
+    for (_, folder) in &uploads {
+        // What needs not be kept at all is deleted now, the rest when its time has come.
+        if let Err(error) = sweep(&SystemDisk, folder, config.spool.keep.duration()) {
+            tracing::warn!(reason = %error.to_fault(), "what is uploaded cannot be deleted");
+        }
     }
     let lost = stands.each.iter().find(|one| one.status.state == State::Abandoned);
     lost.map_or(Ok(()), |one| {
@@ -237,10 +256,28 @@ pub(super) fn uploaded(
     })
 }
 
-/// The spool folder, when anything is recorded; with the list of storages that the recording goes to.
-fn make_spool(plan: &Plan, session: &SessionId) -> Result<Option<PathBuf>, StorageError> {
-    let Wanted { file, objects, .. } = &plan.wanted;
-    let dir = plan.config.spool.dir.as_deref();
+/// A recording that is about to begin: its folder is there, and its uploads run.
+fn recording(plan: &Plan, recorded: &Recorded, session: &SessionId) -> Result<RecordingOrder, Failure> {
+    let folder = make_spool(plan.config.spool.dir.as_deref(), recorded, session).map_err(|e| Failure::from(e.to_fault()))?;
+    let uploads = match recorded.objects.is_empty() {
+        true => None,
+        false => {
+            let stores = targets::stores(&plan.config, &recorded.objects)?;
+            let uploads = RecordingUploads::start(stores, Arc::new(SystemDisk), folder.clone());
+            Some(Arc::new(uploads.map_err(|error| Failure::from(error.to_fault()))?))
+        }
+    };
+    let name = plan.wanted.renditions.get(recorded.rendition).map(|choice| choice.name.as_str());
+    let id = match name.filter(|name| *name != PROGRAMME) {
+        None => RECORDING.to_owned(),
+        Some(name) => format!("{RECORDING}-{name}"),
+    };
+    Ok(RecordingOrder { id: TargetId::new(id), rendition: recorded.rendition, folder, uploads })
+}
+
+/// The spool folder of a recording, with the list of storages that it goes to.
+fn make_spool(dir: Option<&Path>, recorded: &Recorded, session: &SessionId) -> Result<PathBuf, StorageError> {
+    let Recorded { file, objects, .. } = recorded;
     let named = |name: &std::ffi::OsStr| {
         let mut folder = name.to_owned();
         folder.push(crate::storage::spool::FOLDER_ENDING);
@@ -251,19 +288,18 @@ fn make_spool(plan: &Plan, session: &SessionId) -> Result<Option<PathBuf>, Stora
             (Some(_), Some(name)) => Spool::create_in(&SystemDisk, &named(name), file, session)?,
             _ => Spool::create(&SystemDisk, file, session)?,
         },
-        (None, Some(object)) => {
-            let name = Path::new(&object.key).file_name().unwrap_or(std::ffi::OsStr::new("recording"));
-            Spool::create_for_uploads(&SystemDisk, &named(name), session)?
+        (None, object) => {
+            let name = object.and_then(|object| Path::new(&object.key).file_name());
+            Spool::create_for_uploads(&SystemDisk, &named(name.unwrap_or(std::ffi::OsStr::new(RECORDING))), session)?
         }
-        (None, None) => return Ok(None),
     };
     if !objects.is_empty() {
         outbox::declare(&SystemDisk, spool.folder(), session, objects)?;
     }
-    Ok(Some(spool.folder().to_owned()))
+    Ok(spool.folder().to_owned())
 }
 
-fn own_arguments(config_file: Option<&Path>, role: &str) -> Vec<String> {
+pub(super) fn own_arguments(config_file: Option<&Path>, role: &str) -> Vec<String> {
     let config = config_file.map(|file| ["--config".to_owned(), file.display().to_string()]);
     config.into_iter().flatten().chain([role.to_owned()]).collect()
 }
@@ -297,15 +333,15 @@ enum Inspect {
     Nothing,
 }
 
-/// Makes the ordinary file, and says how it went.
+/// Makes the ordinary files, and says how it went.
 fn conclude(
-    folder: &Path,
+    folders: &[&Path],
     outcome: &Outcome,
     config_file: Option<&Path>,
     inspection: Inspect,
     listening: &mut Listening,
 ) -> Result<(), Failure> {
-    let keep = |what: &str| {
+    let keep = |what: &str, folder: &Path| {
         let folder = folder.display();
         Failure {
             sentence: format!("{what} What was recorded is kept; make a file of it with: roomcast recover {folder}"),
@@ -313,24 +349,39 @@ fn conclude(
         }
     };
     if outcome.at_once {
-        return Err(if remove_empty(folder) {
-            Failure { sentence: "ended at once; nothing was recorded".into(), code: 1 }
-        } else {
-            keep("Ended at once.")
-        });
+        let kept: Vec<Failure> =
+            folders.iter().filter(|folder| !remove_unrecorded(folder)).map(|folder| keep("Ended at once.", folder)).collect();
+        let nothing = || Failure { sentence: "ended at once; nothing was recorded".into(), code: 1 };
+        return last_of(if kept.is_empty() { vec![nothing()] } else { kept });
     }
-    // Meanwhile the uploads go on.
-    let owned = folder.to_owned();
-    let ended = listening.runtime.block_on(async { tokio::task::spawn_blocking(move || finalise(&SystemDisk, &owned)).await });
-    let Finalised { files, left } = match ended.map_err(Failure::operator)? {
-        Ok(ended) => ended,
-        Err(StorageError::Nothing { .. }) => {
-            remove_empty(folder);
-            let fault = outcome.fault.clone().unwrap_or_else(|| supervisor::nothing_recorded(&outcome.reason));
-            return Err(fault.into());
+    let (mut files, mut failures, mut is_empty) = (Vec::new(), Vec::new(), true);
+    for folder in folders {
+        // Meanwhile the uploads go on.
+        let owned = folder.to_path_buf();
+        let ended =
+            listening.runtime.block_on(async { tokio::task::spawn_blocking(move || finalise(&SystemDisk, &owned)).await });
+        match ended.map_err(Failure::operator)? {
+            Ok(Finalised { files: made, left }) => {
+                files.extend(made);
+                failures.extend(left.iter().map(|error| keep_part(folder, error)));
+                is_empty = false;
+            }
+            Err(StorageError::Nothing { .. }) => {
+                remove_unrecorded(folder);
+            }
+            Err(error) => {
+                failures.push(keep(&error.to_fault().sentence, folder));
+                is_empty = false;
+            }
         }
-        Err(error) => return Err(keep(&error.to_fault().sentence)),
-    };
+    }
+    if is_empty {
+        let fault = outcome.fault.clone().unwrap_or_else(|| supervisor::nothing_recorded(&outcome.reason));
+        return Err(fault.into());
+    }
+    if files.is_empty() {
+        return last_of(failures);
+    }
     let rehearsed = files.first().filter(|_| inspection == Inspect::Sync);
     let sync = rehearsed.and_then(|file| {
         let (file, config_file) = (file.file.clone(), config_file.map(Path::to_owned));
@@ -340,8 +391,12 @@ fn conclude(
     let named: Vec<_> = files.iter().map(|file| (file.file.as_path(), file.bytes)).collect();
     let _ = std::io::stdout().write_all(table(&named, outcome, sync).as_bytes());
     // What a person must know comes first; the last of it ends the program.
-    let mut failures: Vec<Failure> = left.iter().map(|error| keep_part(folder, error)).collect();
     failures.extend(outcome.fault.clone().map(Failure::from));
+    last_of(failures)
+}
+
+/// Says all but the last of them.
+fn last_of(mut failures: Vec<Failure>) -> Result<(), Failure> {
     let last = failures.pop();
     failures.into_iter().for_each(|failure| complain(Some(failure)));
     last.map_or(Ok(()), Err)
@@ -354,19 +409,6 @@ fn keep_part(folder: &Path, error: &StorageError) -> Failure {
         sentence: format!("The recording is not complete: one of its files cannot be used and stays in {folder}. {sentence}"),
         code: 1,
     }
-}
-
-/// Removes a spool folder in which nothing was recorded; says whether it was one. A file that was made and not yet written to holds nothing.
-fn remove_empty(folder: &Path) -> bool {
-    let is_unwritten = || std::fs::metadata(folder.join(part_name(1))).is_ok_and(|meta| meta.len() == 0);
-    let ours = |name: &std::ffi::OsStr| name == NOTES || name == RESERVE || (name == part_name(1).as_str() && is_unwritten());
-    outbox::remove_empty(folder, &is_unwritten);
-    let Ok(entries) = std::fs::read_dir(folder) else { return false };
-    let names: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
-    if !names.iter().all(|name| ours(name)) {
-        return false;
-    }
-    names.iter().all(|name| std::fs::remove_file(folder.join(name)).is_ok()) && std::fs::remove_dir(folder).is_ok()
 }
 
 /// The simulated people: a process of their own, and the private folder of its socket.
@@ -441,25 +483,4 @@ fn measured_sync(file: &Path, config_file: Option<&Path>) -> Option<SyncFigure> 
     without_secrets(&mut command);
     let output = command.stdin(Stdio::null()).output().ok()?;
     serde_json::from_slice::<Inspection>(&output.stdout).ok()?.sync
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_spool_folder_without_a_recording_is_removed() {
-        let base = tempfile::tempdir().unwrap();
-        for (content, removed) in [(None, true), (Some(&b""[..]), true), (Some(&b"ftyp"[..]), false)] {
-            let folder = base.path().join("standup.mp4.roomcast");
-            std::fs::create_dir(&folder).unwrap();
-            for name in [NOTES, RESERVE] {
-                std::fs::write(folder.join(name), "{}").unwrap();
-            }
-            if let Some(content) = content {
-                std::fs::write(folder.join(part_name(1)), content).unwrap();
-            }
-            assert_eq!((remove_empty(&folder), folder.exists()), (removed, !removed), "{content:?}");
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! Sorts out what `--to` said: a file, objects of a storage, live destinations.
+//! Sorts out what `--to` said: files, objects of a storage, live destinations, and which Rendition each of them gets.
 //!
 //! In: the arguments and the configuration. Out: [`Wanted`], in which everything is checked that can be without the network, or a sentence. Refuses stream
 //! keys as arguments, and never repeats the text of a live address: keys are easily pasted into it.
@@ -10,7 +10,7 @@ use recorder_core::ids::TargetId;
 use recorder_core::secret::Secret;
 
 use super::{Failure, inputs};
-use crate::config::{self, Config, Preset};
+use crate::config::{self, Config, PROGRAMME, Preset, RenditionChoice};
 use crate::service::job::{LiveJob, LiveRules};
 use crate::storage::outbox::UploadTarget;
 use crate::storage::recording_uploads::Stores;
@@ -19,19 +19,59 @@ use crate::target::claim::{Claim, Claims};
 use crate::target::rtmp::Destination;
 
 /// Where the programme shall go.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Wanted {
+    /// The Renditions that are used, each once.
+    pub(super) renditions: Vec<RenditionChoice>,
+    /// What is recorded: of each Rendition one recording at most.
+    pub(super) recordings: Vec<Recorded>,
+    /// The live destinations.
+    pub(super) lives: Vec<Live>,
+}
+
+/// A recording, and where it shall lie.
+#[derive(Debug, Default)]
+pub(super) struct Recorded {
+    /// Which of the Renditions.
+    pub(super) rendition: usize,
     /// The file to make.
     pub(super) file: Option<PathBuf>,
     /// The objects to make.
     pub(super) objects: Vec<UploadTarget>,
-    /// The live destinations.
-    pub(super) lives: Vec<Live>,
+}
+
+impl Wanted {
+    /// The place of this Rendition among those that are used.
+    fn use_rendition(&mut self, choice: RenditionChoice) -> usize {
+        let known = self.renditions.iter().position(|used| used.name == choice.name);
+        known.unwrap_or_else(|| {
+            self.renditions.push(choice);
+            self.renditions.len() - 1
+        })
+    }
+
+    /// The recording of a Rendition.
+    fn recording(&mut self, choice: RenditionChoice) -> &mut Recorded {
+        let rendition = self.use_rendition(choice);
+        let known = self.recordings.iter().position(|recorded| recorded.rendition == rendition);
+        let index = known.unwrap_or_else(|| {
+            self.recordings.push(Recorded { rendition, ..Recorded::default() });
+            self.recordings.len() - 1
+        });
+        &mut self.recordings[index]
+    }
+
+    /// The objects of all recordings.
+    pub(super) fn objects(&self) -> impl Iterator<Item = &UploadTarget> {
+        self.recordings.iter().flat_map(|recorded| &recorded.objects)
+    }
 }
 
 /// A live destination that was checked.
 #[derive(Debug)]
 pub(super) struct Live {
+    /// Which of the Renditions it gets.
+    pub(super) rendition: usize,
     /// What it is called: the name in the configuration, or its address without anything secret.
     pub(super) name: String,
     /// Its address, as configured.
@@ -44,7 +84,8 @@ pub(super) struct Live {
 
 impl Live {
     pub(super) fn job(&self) -> LiveJob {
-        LiveJob { id: TargetId::new(self.name.as_str()), address: self.address.clone(), key: self.key.clone() }
+        let Self { rendition, address, key, .. } = self;
+        LiveJob { id: TargetId::new(self.name.as_str()), rendition: *rendition, address: address.clone(), key: key.clone() }
     }
 }
 
@@ -58,41 +99,73 @@ pub(super) fn live_rules(config: &Config) -> LiveRules {
 
 /// Checks all `--to`, with their `--key-file`s.
 pub(super) fn wanted(to: &[String], key_files: &[PathBuf], config: &Config) -> Result<Wanted, Failure> {
-    let mut wanted = Wanted { file: None, objects: Vec::new(), lives: Vec::new() };
+    let mut wanted = Wanted::default();
     let mut keys = key_files.iter();
-    let addresses = to.iter().filter(|text| is_live_address(text)).count();
+    let to = to.iter().map(|text| with_rendition(text, config)).collect::<Result<Vec<_>, _>>()?;
+    let addresses = to.iter().filter(|(_, text)| is_live_address(text)).count();
     if addresses != key_files.len() {
         return Err(Failure::operator(format_args!(
             "give one --key-file FILE for each rtmp:// or rtmps:// address, in the same order; there are {addresses} addresses and {} files",
             key_files.len()
         )));
     }
-    for text in to {
+    for (named, text) in to {
+        let whole = || config.rendition(PROGRAMME).map_err(Failure::operator);
         if is_live_address(text) {
-            wanted.lives.push(of_address(text, keys.next())?);
+            let rendition = wanted.use_rendition(named.map_or_else(whole, Ok)?);
+            wanted.lives.push(Live { rendition, ..of_address(text, keys.next())? });
         } else if let Some(rest) = text.strip_prefix("s3://") {
-            let object = object(rest, wanted.objects.len() + 1)?;
-            if wanted.objects.iter().any(|other| other.bucket == object.bucket && other.key == object.key) {
+            let object = object(rest, wanted.objects().count() + 1)?;
+            if wanted.objects().any(|other| other.bucket == object.bucket && other.key == object.key) {
                 return Err(Failure::operator(format_args!("--to {text} is given twice")));
             }
-            wanted.objects.push(object);
+            wanted.recording(named.map_or_else(whole, Ok)?).objects.push(object);
         } else if let Some(one) = config.destinations.get(text) {
-            wanted.lives.push(of_name(text, one, config)?);
+            let choice = named.map_or_else(|| rendition_of(text, one, config), Ok)?;
+            let live = of_name(text, one, &choice)?;
+            let rendition = wanted.use_rendition(choice);
+            wanted.lives.push(Live { rendition, ..live });
         } else if text.contains("://") || !(text.contains('/') || text.ends_with(".mp4") || Path::new(text).is_dir()) {
             return Err(unknown(text, config));
         } else {
             inputs::check_output(Path::new(text))?;
-            if wanted.file.replace(text.into()).is_some() {
-                return Err(Failure::operator("only one of the --to can be a file on this machine"));
+            let choice = named.map_or_else(whole, Ok)?;
+            let name = choice.name.clone();
+            if wanted.recordings.iter().filter_map(|recorded| recorded.file.as_deref()).any(|file| file == Path::new(text)) {
+                return Err(Failure::operator(format_args!("--to {text} is given twice")));
+            }
+            if wanted.recording(choice).file.replace(text.into()).is_some() {
+                return Err(Failure::operator(format_args!(
+                    "only one of the --to can be a file on this machine for each rendition, and {name} has two"
+                )));
             }
         }
     }
-    if !wanted.objects.is_empty() {
+    if wanted.objects().next().is_some() {
         // Told now, not after a meeting.
-        stores(config, &wanted.objects)?;
+        stores(config, wanted.objects())?;
     }
     distinct(&mut wanted.lives)?;
     Ok(wanted)
+}
+
+/// `NAME=TARGET`: the Rendition, and the rest. A text whose beginning cannot be the name of one has none.
+fn with_rendition<'a>(text: &'a str, config: &Config) -> Result<(Option<RenditionChoice>, &'a str), Failure> {
+    match text.split_once('=').filter(|(name, _)| config::is_name(name)) {
+        None => Ok((None, text)),
+        Some((name, target)) => {
+            let choice = config.rendition(name).map_err(|error| {
+                Failure::operator(format_args!("--to {name}=…: {error}. A file that is called so is written ./{name}=…"))
+            })?;
+            Ok((Some(choice), target))
+        }
+    }
+}
+
+/// The Rendition that the configuration gives a destination.
+pub(super) fn rendition_of(name: &str, one: &config::Destination, config: &Config) -> Result<RenditionChoice, Failure> {
+    let choice = config.rendition(one.rendition.as_deref().unwrap_or(PROGRAMME));
+    choice.map_err(|error| Failure::operator(format_args!("destinations.{name}.rendition: {error}")))
 }
 
 fn is_live_address(text: &str) -> bool {
@@ -110,7 +183,7 @@ fn unknown(text: &str, config: &Config) -> Failure {
     ))
 }
 
-fn object(rest: &str, number: usize) -> Result<UploadTarget, Failure> {
+pub(super) fn object(rest: &str, number: usize) -> Result<UploadTarget, Failure> {
     let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
     let is_bucket = (3..=63).contains(&bucket.len()) && bucket.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
     if !is_bucket {
@@ -147,14 +220,14 @@ fn of_address(text: &str, key_file: Option<&PathBuf>) -> Result<Live, Failure> {
     }
     let key = inputs::secret_of(key_file, "stream key")?;
     let destination = Destination::new(text, key.clone()).map_err(Failure::operator)?;
-    Ok(Live { name: destination.to_string(), address: text.trim().to_owned(), destination, key })
+    Ok(Live { rendition: 0, name: destination.to_string(), address: text.trim().to_owned(), destination, key })
 }
 
-/// A destination of the configuration.
-pub(super) fn of_name(name: &str, one: &config::Destination, config: &Config) -> Result<Live, Failure> {
+/// A destination of the configuration, for the Rendition that it is to get.
+pub(super) fn of_name(name: &str, one: &config::Destination, choice: &RenditionChoice) -> Result<Live, Failure> {
     let preset = Preset::find(one.preset.as_deref().unwrap_or("custom"))
         .map_err(|error| Failure::operator(format_args!("destinations.{name}.preset: {error}")))?;
-    if let Some(too_much) = preset.too_much(&config.programme) {
+    if let Some(too_much) = preset.too_much(choice) {
         return Err(Failure::operator(format_args!("--to {name}: {too_much}")));
     }
     let address = one.address.as_ref().or(preset.address.as_ref());
@@ -166,7 +239,7 @@ pub(super) fn of_name(name: &str, one: &config::Destination, config: &Config) ->
     })?;
     let destination = Destination::new(address, key.clone())
         .map_err(|error| Failure::operator(format_args!("destinations.{name}: {error}")))?;
-    Ok(Live { name: name.to_owned(), address: address.clone(), destination, key })
+    Ok(Live { rendition: 0, name: name.to_owned(), address: address.clone(), destination, key })
 }
 
 /// No stream twice, and no name twice.
@@ -212,8 +285,8 @@ pub(super) fn claim(lives: &[Live]) -> Result<Vec<Claim>, Failure> {
 }
 
 /// The storages of these objects, by their names.
-pub(super) fn stores(config: &Config, objects: &[UploadTarget]) -> Result<Stores, Failure> {
-    objects.iter().map(|object| Ok((object.storage.clone(), Arc::new(store(config, &object.bucket)?) as _))).collect()
+pub(super) fn stores<'a>(config: &Config, objects: impl IntoIterator<Item = &'a UploadTarget>) -> Result<Stores, Failure> {
+    objects.into_iter().map(|object| Ok((object.storage.clone(), Arc::new(store(config, &object.bucket)?) as _))).collect()
 }
 
 /// The storage of the configuration, with this bucket.
@@ -255,7 +328,9 @@ mod tests {
         let text = "[storage]\nendpoint = \"http://127.0.0.1:9\"\naccess_key = \"a\"\nsecret_key = \"canary-s\"\n\
                     [destinations.tube]\npreset = \"youtube\"\nkey = \"canary-1\"\n\
                     [destinations.own]\npreset = \"owncast\"\naddress = \"rtmp://own.example.org/live\"\nkey = \"canary-2\"\n\
-                    [destinations.keyless]\npreset = \"twitch\"\n[destinations.nowhere]\nkey = \"canary-3\"\n";
+                    [destinations.keyless]\npreset = \"twitch\"\n[destinations.nowhere]\nkey = \"canary-3\"\n\
+                    [destinations.gaming]\npreset = \"twitch\"\nkey = \"canary-4\"\n[destinations.lost]\nrendition = \"sideways\"\n\
+                    [renditions.upright]\nsize = \"720x1280\"\n[renditions.huge]\nvideo_kbps = 50000\n";
         config::parse("", text, []).unwrap()
     }
 
@@ -281,8 +356,10 @@ mod tests {
             "own",
         ];
         let wanted = sorted(&to, &[key.path(), other.path()]).unwrap();
-        assert_eq!(wanted.file.as_deref(), Some(Path::new("a/standup.mp4")));
-        let objects: Vec<_> = wanted.objects.iter().map(|o| (o.storage.as_str(), o.bucket.as_str(), o.key.as_str())).collect();
+        let [recorded] = wanted.recordings.as_slice() else { panic!("{wanted:?}") };
+        assert_eq!((recorded.rendition, recorded.file.as_deref()), (0, Some(Path::new("a/standup.mp4"))));
+        assert_eq!(wanted.renditions.iter().map(|used| used.name.as_str()).collect::<Vec<_>>(), [PROGRAMME]);
+        let objects: Vec<_> = wanted.objects().map(|o| (o.storage.as_str(), o.bucket.as_str(), o.key.as_str())).collect();
         assert_eq!(objects, [("s3", "team", "2026/standup.mp4"), ("s3-2", "archive", "standup.mp4")]);
         let names: Vec<_> = wanted.lives.iter().map(|live| live.name.as_str()).collect();
         assert_eq!(names, ["rtmp://live.example.org/app", "tube", "rtmp://live.example.org/app (2)", "own"]);
@@ -292,12 +369,28 @@ mod tests {
     }
 
     #[test]
+    fn each_target_gets_its_rendition_and_only_those_are_made() {
+        let mut config = config();
+        config.destinations.get_mut("own").unwrap().rendition = Some("upright".into());
+        let of = |to: &[&str]| wanted(&to.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>(), &[], &config).unwrap();
+        let all = of(&["a.mp4", "upright=b.mp4", "upright=s3://team/b.mp4", "own", "programme=tube"]);
+        assert_eq!(all.renditions.iter().map(|used| used.name.as_str()).collect::<Vec<_>>(), ["programme", "upright"]);
+        let recorded: Vec<_> = all.recordings.iter().map(|r| (r.rendition, r.file.clone(), r.objects.len())).collect();
+        assert_eq!(recorded, [(0, Some("a.mp4".into()), 0), (1, Some("b.mp4".into()), 1)]);
+        assert_eq!(all.lives.iter().map(|l| (l.name.as_str(), l.rendition)).collect::<Vec<_>>(), [("own", 1), ("tube", 0)]);
+        // Nobody uses what [programme] describes.
+        let one = of(&["own"]);
+        assert_eq!(one.renditions.iter().map(|used| used.name.as_str()).collect::<Vec<_>>(), ["upright"]);
+        assert_eq!(of(&["./c=d.mp4"]).recordings[0].file.as_deref(), Some(Path::new("./c=d.mp4")));
+    }
+
+    #[test]
     fn what_is_wrong_is_said_without_repeating_a_key() {
         let key = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(key.path(), "canary-1").unwrap();
         let empty = tempfile::NamedTempFile::new().unwrap();
         let inside = "a stream key is not taken as an argument";
-        let table: [(&[&str], &[&Path], &str); 17] = [
+        let table: [(&[&str], &[&Path], &str); 23] = [
             (&["rtmp://h/app/canary"], &[key.path()], inside),
             (&["rtmp://h/app?key=canary"], &[key.path()], inside),
             (&["rtmps://u:canary@h/app"], &[key.path()], inside),
@@ -311,7 +404,7 @@ mod tests {
             (
                 &["twich"],
                 &[],
-                "--to twich is neither a file that ends in .mp4, nor s3://bucket/key.mp4, nor rtmp://host/app, nor a live destination of the configuration (keyless, nowhere, own, tube)",
+                "--to twich is neither a file that ends in .mp4, nor s3://bucket/key.mp4, nor rtmp://host/app, nor a live destination of the configuration (gaming, keyless, lost, nowhere, own, tube)",
             ),
             (&["a.mp4", "b.mp4"], &[], "only one of the --to can be a file"),
             (&["s3://x/a.mp4"], &[], "a bucket has 3 to 63"),
@@ -323,6 +416,20 @@ mod tests {
                 "destinations.keyless has no stream key: write key_file = \"FILE\", or set ROOMCAST_DESTINATIONS__KEYLESS__KEY",
             ),
             (&["nowhere"], &[], "destinations.nowhere has no address"),
+            (
+                &["smal=a.mp4"],
+                &[],
+                "--to smal=…: there is no rendition \"smal\"; configured are huge, upright. A file that is called so is written ./smal=…",
+            ),
+            (&["upright=a.mp4", "upright=b.mp4"], &[], "a file on this machine for each rendition, and upright has two"),
+            (&["a.mp4", "upright=a.mp4"], &[], "--to a.mp4 is given twice"),
+            (&["upright=rtmp://h/app/canary"], &[key.path()], inside),
+            (
+                &["huge=gaming"],
+                &[],
+                "--to gaming: Twitch takes at most 6000 kbit/s of picture, and renditions.huge.video_kbps is 50000",
+            ),
+            (&["lost"], &[], "destinations.lost.rendition: there is no rendition \"sideways\"; configured are huge, upright"),
         ];
         for (to, keys, expected) in table {
             let failure = sorted(to, keys).unwrap_err();

@@ -404,3 +404,16 @@ fn no_sequence_of_inputs_makes_a_storm_or_two_connections() {
         prop_assert!(world.gaps_ms().iter().all(|gap| *gap >= 1000), "{:?}", world.gaps_ms());
     });
 }
+
+/// Somebody who presses the button does not wait for the time of the next attempt.
+#[test]
+fn who_does_not_want_to_wait_gets_an_attempt_at_once() {
+    let mut live = Live::new(SessionTime::ZERO, 1);
+    live.handle(Input::TryNow, SessionTime::from_millis(10));
+    live.handle(Input::Failed(Reason::NoAnswer(Step::Connect)), SessionTime::from_millis(50));
+    assert!(live.poll_wake().is_some_and(|at| at > SessionTime::from_millis(900)));
+    let before = std::iter::from_fn(|| live.poll_action()).filter(|action| matches!(action, Action::Attempt { .. })).count();
+    assert_eq!(before, 1, "while an attempt runs there is no second one");
+    live.handle(Input::TryNow, SessionTime::from_millis(100));
+    assert_eq!(live.poll_action(), Some(Action::Attempt { number: 2 }));
+}

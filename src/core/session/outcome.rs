@@ -36,6 +36,8 @@ pub enum WhyOver {
     Refused,
     /// The Conference could not be reached for too long.
     ConferenceLost,
+    /// No moderator wants anything any more.
+    NothingWanted,
     /// Every Target failed or closed by itself.
     NoTargetLeft,
     /// No programme can be made.
@@ -59,6 +61,7 @@ impl fmt::Display for WhyOver {
             Self::Removed => "Roomcast was removed from the room.",
             Self::Refused => "The conference did not let Roomcast in.",
             Self::ConferenceLost => "The connection to the conference was lost for too long.",
+            Self::NothingWanted => "Nothing is wanted any more.",
             Self::NoTargetLeft => "No target is left.",
             Self::NoProgramme => "No programme can be made.",
         })

@@ -2,20 +2,33 @@
 
 use std::time::Duration;
 
+use crate::conference::Delivery;
+use crate::fault::Fault;
 use crate::ids::{TakeId, TargetId};
 use crate::layout::{Dress, Layout};
 use crate::scene::CanvasSize;
+use crate::stage::ConsentRule;
 use crate::supervision::Caution;
+use crate::target::Target;
+
+/// How one Rendition shows the people.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Framing {
+    /// Its size.
+    pub canvas: CanvasSize,
+    /// Who stands where in it, when that is not as in the others.
+    pub layout: Option<Layout>,
+}
 
 /// What a Session is to do. [`SessionSettings::new`] gives the defaults of everything that need not be said.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SessionSettings {
-    /// Who stands where.
+    /// Who stands where, in the Renditions that have no layout of their own.
     pub layout: Layout,
     /// How the programme looks beside that.
     pub dress: Dress,
-    /// Size of the programme.
-    pub canvas: CanvasSize,
+    /// The Renditions: each has a Scene of its own, in this order.
+    pub renditions: Vec<Framing>,
     /// What is to be delivered. With none the Session only watches, until something else ends it.
     pub targets: Vec<TargetId>,
     /// The Take to begin with: above 1 for a worker that goes on after another one.
@@ -36,15 +49,69 @@ pub struct SessionSettings {
     pub leave_grace: Duration,
     /// What must be left out after earlier workers died.
     pub caution: Caution,
+    /// Who may be recorded.
+    pub consent: ConsentRule,
+    /// Where people are asked: with nobody able to withdraw, what still comes is kept for so long (3 s).
+    pub signaling_grace: Duration,
+    /// Set when moderators in the room command Targets.
+    pub commanded: Option<Commanded>,
+}
+
+/// How a Session goes on whose Targets are commanded in the room.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Commanded {
+    /// A live destination that was lost may come back for so long; then it has failed, until a moderator wants it again (60 s).
+    pub reconnect_grace: Duration,
+    /// We stay for so long to tell whether what was recorded could be stored (60 s).
+    pub delivery_grace: Duration,
+    /// We stay for so long after telling that something failed, because everything is shown as inactive when we leave (10 s).
+    pub error_shown: Duration,
+    /// Nothing is delivered: whoever wants something is told why.
+    pub refusal: Option<Fault>,
+    /// What an earlier worker of the Session was at.
+    pub resumed: Vec<Resumed>,
+}
+
+impl Default for Commanded {
+    fn default() -> Self {
+        Self {
+            reconnect_grace: Duration::from_secs(60),
+            delivery_grace: Duration::from_secs(60),
+            error_shown: Duration::from_secs(10),
+            refusal: None,
+            resumed: Vec::new(),
+        }
+    }
+}
+
+/// A Target that an earlier worker of the Session served.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Resumed {
+    /// Which.
+    pub target: TargetId,
+    /// What.
+    pub delivery: Delivery,
+    /// Which of its deliveries.
+    pub run: u32,
+    /// The Take that comes next.
+    pub next: TakeId,
+    /// A moderator has paused it.
+    pub paused: bool,
+}
+
+impl Resumed {
+    pub(super) fn target(&self) -> Target {
+        Target::resumed(self.target.clone(), self.delivery.clone(), self.run, self.next, self.paused)
+    }
 }
 
 impl SessionSettings {
     /// The defaults for these necessities.
-    pub fn new(layout: Layout, canvas: CanvasSize, targets: Vec<TargetId>) -> Self {
+    pub fn new(layout: Layout, renditions: Vec<Framing>, targets: Vec<TargetId>) -> Self {
         Self {
             layout,
             dress: Dress::default(),
-            canvas,
+            renditions,
             targets,
             first_take: TakeId(1),
             duration: None,
@@ -55,6 +122,9 @@ impl SessionSettings {
             target_grace: Duration::from_secs(60),
             leave_grace: Duration::from_secs(2),
             caution: Caution::None,
+            consent: ConsentRule::NotAsked,
+            signaling_grace: Duration::from_secs(3),
+            commanded: None,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The Session on virtual time. [`Play`] is the world around it: it drains actions, and obeys wake-ups as the driver does.
 
 mod any_meeting;
+mod commanded;
+mod consent;
 mod ending;
 mod scenes;
 
@@ -35,7 +37,8 @@ fn fault(sentence: &str) -> Fault {
 }
 
 fn settings() -> SessionSettings {
-    SessionSettings::new(Layout::built_in("grid").unwrap(), CanvasSize::new(1280, 720).unwrap(), vec![file()])
+    let whole = Framing { canvas: CanvasSize::new(1280, 720).unwrap(), layout: None };
+    SessionSettings::new(Layout::built_in("grid").unwrap(), vec![whole], vec![file()])
 }
 
 /// A Session and everything that it ever asked for.
@@ -160,9 +163,15 @@ impl Play {
         Some(subscription.layer.map(|layer| (layer.width_px, layer.height_px)))
     }
 
+    /// The newest Scene of the first Rendition.
     fn shown(&self) -> Arc<Scene> {
+        self.shown_in(0)
+    }
+
+    /// The newest Scene of a Rendition, counted from zero.
+    fn shown_in(&self, rendition: usize) -> Arc<Scene> {
         let scene = |(_, action): &(_, Action)| match action {
-            Action::Show(scene) => Some(scene.clone()),
+            Action::Show(scenes) => Some(scenes[rendition].clone()),
             _ => None,
         };
         self.log.iter().rev().find_map(scene).unwrap()
@@ -191,7 +200,7 @@ fn begin(ms: u64) -> (SessionTime, Action) {
 }
 
 fn end(ms: u64) -> (SessionTime, Action) {
-    (at(ms), Action::EndTake { target: file(), at: at(ms) })
+    (at(ms), Action::EndTake { target: file(), at: at(ms), then: After::Stop })
 }
 
 fn leave(ms: u64) -> (SessionTime, Action) {

@@ -44,14 +44,43 @@ struct Person {
     spoke: u64,
     role: Role,
     hand: Option<RaisedHand>,
+    /// Has agreed to be recorded.
+    consents: bool,
+    call_in: bool,
     /// At most one of each [`TrackKind`].
     tracks: BTreeMap<TrackKind, Track>,
     voice: Voice,
 }
 
+impl Person {
+    fn may_be_recorded(&self, rule: ConsentRule, unheard: bool) -> bool {
+        match rule {
+            ConsentRule::NotAsked => true,
+            ConsentRule::Asked { call_in_included } => !unheard && (self.consents || self.call_in && call_in_included),
+        }
+    }
+}
+
+/// Who may be recorded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ConsentRule {
+    /// Everybody: the Conference does not ask, and whoever ordered the Session answers for it.
+    #[default]
+    NotAsked,
+    /// Who has agreed in the room.
+    Asked {
+        /// Whoever takes part by telephone is recorded although nothing asked them.
+        call_in_included: bool,
+    },
+}
+
 /// Everybody in the room but us.
 #[derive(Clone, Debug, Default)]
 pub struct People {
+    rule: ConsentRule,
+    /// Nobody can withdraw consent at the moment, so nobody counts as having given it.
+    unheard: bool,
     persons: BTreeMap<ParticipantId, Person>,
     /// Places of those who were not there any more after the last lost connection: a media server that was restarted lets people back one by one.
     places: BTreeMap<ParticipantId, u64>,
@@ -62,6 +91,47 @@ pub struct People {
 }
 
 impl People {
+    /// Nobody is there yet.
+    pub fn new(rule: ConsentRule) -> Self {
+        Self { rule, ..Self::default() }
+    }
+
+    /// Somebody agrees to be recorded, or no longer. True when somebody who could be recorded now cannot any more.
+    pub fn consents(&mut self, participant: &ParticipantId, given: bool) -> bool {
+        let (rule, unheard) = (self.rule, self.unheard);
+        let Some(person) = self.persons.get_mut(participant).filter(|person| person.consents != given) else { return false };
+        let before = person.may_be_recorded(rule, unheard);
+        person.consents = given;
+        self.revision += 1;
+        before && !person.may_be_recorded(rule, unheard)
+    }
+
+    /// Nobody has agreed until they are told to have.
+    pub fn forget_consents(&mut self) {
+        self.persons.values_mut().for_each(|person| person.consents = false);
+        self.revision += 1;
+    }
+
+    /// Nobody can be heard withdrawing their consent from now on, or they can again. Says whether that changed anything.
+    pub fn set_unheard(&mut self, unheard: bool) -> bool {
+        let changes = self.unheard != unheard && self.rule != ConsentRule::NotAsked;
+        if changes {
+            self.unheard = unheard;
+            self.revision += 1;
+        }
+        changes
+    }
+
+    /// Whether somebody may be recorded. Nobody may who is not known to be in the room.
+    pub fn may_be_recorded(&self, participant: &ParticipantId) -> bool {
+        self.persons.get(participant).is_some_and(|person| person.may_be_recorded(self.rule, self.unheard))
+    }
+
+    /// How many may be recorded.
+    pub fn recordable(&self) -> usize {
+        self.persons.values().filter(|person| person.may_be_recorded(self.rule, self.unheard)).count()
+    }
+
     /// Changes whenever [`Self::stage`], [`Self::tracks`] or [`Self::is_awaited`] may answer differently.
     pub fn revision(&self) -> u64 {
         self.revision
@@ -84,6 +154,8 @@ impl People {
             spoke: 0,
             role: Role::default(),
             hand: None,
+            consents: false,
+            call_in: false,
             tracks: BTreeMap::new(),
             voice: Voice::new(now),
         });
@@ -104,9 +176,9 @@ impl People {
                 Some(RaisedHand { unix_ms, told: person.hand.map_or(told, |hand| hand.told) })
             }
         };
-        if (person.role, person.hand) != (facts.role, hand) {
+        if (person.role, person.hand, person.call_in) != (facts.role, hand, facts.call_in) {
             self.revision += 1;
-            (person.role, person.hand) = (facts.role, hand);
+            (person.role, person.hand, person.call_in) = (facts.role, hand, facts.call_in);
         }
     }
 
@@ -184,7 +256,10 @@ impl People {
                 person.spoke = self.counter;
             }
         }
-        if self.floor.settle(self.persons.iter().map(|(id, person)| (id, &person.voice)), now) {
+        let (rule, unheard) = (self.rule, self.unheard);
+        // Who may not be recorded must not be seen to speak by what happens to the others.
+        let recordable = self.persons.iter().filter(|(_, person)| person.may_be_recorded(rule, unheard));
+        if self.floor.settle(recordable.map(|(id, person)| (id, &person.voice)), now) {
             self.revision += 1;
         }
     }
@@ -193,14 +268,17 @@ impl People {
     pub fn next_change(&self, now: SessionTime) -> Option<SessionTime> {
         let voices = self.persons.values().filter_map(|person| person.voice.next_change());
         let free_at = self.floor.free_at();
-        let wanted = || self.persons.iter().any(|(id, person)| person.voice.speaking() && self.floor.holder() != Some(id));
+        let wants = |id, person: &Person| person.voice.speaking() && self.floor.holder() != Some(id);
+        let wanted =
+            || self.persons.iter().any(|(id, person)| wants(id, person) && person.may_be_recorded(self.rule, self.unheard));
         let floor = (free_at > now && wanted()).then_some(free_at);
         voices.chain(floor).min()
     }
 
-    /// Every Track that exists, whether anybody sees or hears it.
+    /// Every Track that exists and may be recorded, whether anybody sees or hears it.
     pub fn tracks(&self) -> impl Iterator<Item = TrackId> + '_ {
-        self.persons.iter().flat_map(|(id, person)| person.tracks.keys().map(|kind| TrackId::new(id.clone(), *kind)))
+        let recordable = self.persons.iter().filter(|(_, person)| person.may_be_recorded(self.rule, self.unheard));
+        recordable.flat_map(|(id, person)| person.tracks.keys().map(|kind| TrackId::new(id.clone(), *kind)))
     }
 
     /// Whether nothing of this Track can be shown now: muted, not told again yet, or unknown.
@@ -215,9 +293,10 @@ impl People {
         let mut seats = Vec::with_capacity(self.persons.len());
         let mut rank = Vec::with_capacity(self.persons.len());
         let mut audible = Vec::with_capacity(self.persons.len());
-        let mut hands: Vec<RaisedHand> = self.persons.values().filter_map(|person| person.hand).collect();
+        let recordable = |person: &&Person| person.may_be_recorded(self.rule, self.unheard);
+        let mut hands: Vec<RaisedHand> = self.persons.values().filter(recordable).filter_map(|person| person.hand).collect();
         hands.sort_unstable();
-        for (id, person) in &self.persons {
+        for (id, person) in self.persons.iter().filter(|(_, person)| recordable(person)) {
             let allowed = |kind: TrackKind| {
                 Some(TrackId::new(id.clone(), kind)).filter(|track| person.tracks.contains_key(&kind) && caution.allows(track))
             };

@@ -63,8 +63,8 @@ impl Receiver {
             self.media(mid, frame);
         }
         if let Some(line) = self.lines.get(&mid) {
-            let ask_at = line.stretch.as_ref().and_then(|stretch| stretch.packets.ask_at());
-            self.keyframes.misses(&line.track, ask_at);
+            let misses = line.stretch.as_ref().and_then(|stretch| stretch.packets.misses());
+            self.keyframes.misses(&line.track, misses);
         }
     }
 }

@@ -60,7 +60,7 @@ impl Receiver {
         let clock_hz = clock_hz(&track);
         let arrival = self.clock.at(frame.arrival);
 
-        let stream = current_stream(&mut self.streams, &track, is);
+        let stream = current_stream(&mut self.streams, &track, is, self.first_stream);
         let first = stream.last_rtp_time.is_none();
         stream.last_rtp_time = Some(rtp_time);
         let number = stream.number;
@@ -116,7 +116,7 @@ impl Receiver {
             return;
         }
         let is = StreamIdentity { connection: self.connection, mid, ssrc: line.ssrc, source: line.source.clone() };
-        let stream = current_stream(&mut self.streams, &line.track, is);
+        let stream = current_stream(&mut self.streams, &line.track, is, self.first_stream);
         let Some(last) = stream.last_rtp_time else {
             stream.early_report = Some(report);
             return;
@@ -132,10 +132,15 @@ fn clock_hz(track: &TrackId) -> u32 {
     if track.kind.is_video() { 90_000 } else { 48_000 }
 }
 
-/// The stream of `track`, counted anew when another than before carries it.
-fn current_stream<'a>(streams: &'a mut BTreeMap<TrackId, Stream>, track: &TrackId, is: StreamIdentity) -> &'a mut Stream {
+/// The stream of `track`, counted on from `first` when another than before carries it.
+fn current_stream<'a>(
+    streams: &'a mut BTreeMap<TrackId, Stream>,
+    track: &TrackId,
+    is: StreamIdentity,
+    first: u32,
+) -> &'a mut Stream {
     let stream = streams.entry(track.clone()).or_insert_with(|| Stream {
-        number: 1,
+        number: first,
         is: is.clone(),
         last_rtp_time: None,
         early_report: None,

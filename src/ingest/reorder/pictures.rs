@@ -152,6 +152,19 @@ impl Pictures {
         Some(keyframe.map_or(hole.since, |arrival| arrival.max(hole.since)) + ASK_AFTER)
     }
 
+    /// When a packet was missed last, of those that are missing now.
+    pub(super) fn missed_last(&self) -> Option<Instant> {
+        let mut expected = self.next?;
+        let mut behind = None;
+        for &seq in self.packets.keys() {
+            if seq != expected {
+                behind = Some(seq);
+            }
+            expected = seq + 1;
+        }
+        self.packets.range(behind?..).map(|(_, held)| held.packet.arrival).min()
+    }
+
     /// `None` when there is nothing.
     fn front(&self) -> Option<Front> {
         let next = self.next.filter(|_| !self.packets.is_empty())?;

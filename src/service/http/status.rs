@@ -9,8 +9,7 @@ use recorder_core::upload::State as UploadState;
 use serde::{Deserialize, Serialize};
 
 use crate::service::board::{Board, Posted};
-use crate::service::order::{LiveStand, SessionState, Snapshot};
-use crate::service::supervisor::RECORDING;
+use crate::service::order::{LiveStand, RecordingSnapshot, SessionState, Snapshot};
 use crate::storage::recording_uploads::UploadOf;
 
 /// `GET /health`.
@@ -195,21 +194,21 @@ impl FaultStatus {
 
 /// All Targets of a Session.
 pub(super) fn targets(snapshot: &Snapshot) -> Vec<TargetStatus> {
-    let recording = snapshot.records.then(|| recording(snapshot));
+    let recordings = snapshot.recordings.iter().map(|one| recording(one, snapshot.state));
     let uploads = snapshot.uploads.each.iter().map(upload);
     let lives = snapshot.lives.iter().map(live);
-    recording.into_iter().chain(uploads).chain(lives).collect()
+    recordings.chain(uploads).chain(lives).collect()
 }
 
-fn recording(snapshot: &Snapshot) -> TargetStatus {
-    let state = match (snapshot.state, snapshot.recording) {
+fn recording(recording: &RecordingSnapshot, session: SessionState) -> TargetStatus {
+    let state = match (session, recording.began) {
         (SessionState::Finishing | SessionState::Over, _) => "ended",
         (_, false) => "waiting",
         // It goes on when the next worker is in the room.
         (SessionState::Entering, true) => "interrupted",
         (SessionState::Live | SessionState::Ending, true) => "recording",
     };
-    target(RECORDING.to_owned(), "recording", state, snapshot.bytes)
+    target(recording.id.to_string(), "recording", state, recording.bytes)
 }
 
 fn upload(upload: &UploadOf) -> TargetStatus {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::service::board::{Command, Refusal, SessionEntry};
 use crate::service::job::Status;
-use crate::service::order::{LiveStand, Outcome, SessionState, Snapshot};
+use crate::service::order::{LiveStand, Outcome, RecordingSnapshot, SessionState, Snapshot};
 use crate::storage::recording_uploads::{UploadOf, Uploads};
 use crate::target::rtmp::LiveFigures;
 
@@ -167,7 +167,8 @@ async fn bad_requests_are_refused_by_name_and_change_nothing() {
     ending.ended(&Outcome::default());
     let good = "{\"layout\":\"grid\"}";
     let layout = Some("layout");
-    let table: [(&str, &str, &str, u16, &str, Option<&str>); 19] = [
+    type Case<'a> = (&'a str, &'a str, &'a str, u16, &'a str, Option<&'a str>);
+    let table: [Case<'_>; 19] = [
         ("PUT", "/sessions/s/layout", "", 400, "bad_json", None),
         ("PUT", "/sessions/s/layout", "{", 400, "bad_json", None),
         ("PUT", "/sessions/s/layout", "layout=grid", 400, "bad_json", None),
@@ -289,7 +290,7 @@ fn busy() -> Snapshot {
         },
         bytes: 1000,
         recording: true,
-        records: true,
+        recordings: vec![RecordingSnapshot { id: TargetId::new("recording"), began: true, bytes: 1000 }],
         recorded: Duration::from_secs(64),
         lives: vec![live],
         uploads: Uploads { each: vec![upload], fault: None, over: false },

@@ -8,7 +8,7 @@ use recorder_core::ids::SessionId;
 
 use super::*;
 use crate::programme::packet::{Packet, Stream};
-use crate::storage::torn_disk::TornDisk;
+use crate::storage::torn_disk::{Folders, Stop, TornDisk};
 use crate::storage::{Spool, finalise, recover};
 use crate::target::mp4::samples::{Real, frame, look, made_up_headers, picture, real};
 use crate::target::mp4::{Scanner, TrackEnds};
@@ -146,6 +146,31 @@ fn a_full_disk_ends_the_recording_with_a_sentence_and_what_was_written_is_usable
     assert_eq!(std::fs::metadata(folder.join("recording.mp4")).unwrap().len(), *bytes);
     let finished = finalise(&SystemDisk, &folder).unwrap();
     assert_eq!(finished.files[0].file, base.path().join("standup.mp4"));
+}
+
+#[test]
+fn what_was_said_to_be_written_survives_a_power_cut() {
+    for stop in [Stop::PowerCut, Stop::PowerCutButNewest] {
+        let base = tempfile::tempdir().unwrap();
+        let folder = spool(base.path()).folder().to_path_buf();
+        let begin = SessionTime::from_millis(1000);
+        let torn = TornDisk::new(100_000, stop, Folders::Together);
+        let running = start(Arc::new(torn.clone()), &folder, made_up_headers(30), 1, begin);
+        running.put(programme(1, 60));
+        let reports = running.finish();
+        torn.lose_unsynced();
+        let said = reports.iter().rev().find_map(|report| match report {
+            RecordingReport::Written { until, .. } => Some(*until),
+            _ => None,
+        });
+        let said = said.expect("fragments were written").since(begin);
+        // 30 pictures a second, 1000 ticks each.
+        let kept = Duration::from_millis(ends(&folder.join("recording.mp4")).video / 30);
+        assert!(
+            said > Duration::from_secs(3) && kept >= said - Duration::from_millis(34),
+            "{stop:?}: said {said:?}, kept {kept:?}"
+        );
+    }
 }
 
 #[test]

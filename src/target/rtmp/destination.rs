@@ -96,6 +96,33 @@ impl Destination {
         Ok(Self { transport, host, port: url.port().unwrap_or(standard_port), app, key })
     }
 
+    /// The stream at `location`, an address with the stream key at its end, as conference systems give it: everything behind the last slash of the path
+    /// is the key, with whatever query and fragment it has.
+    ///
+    /// # Errors
+    /// See [`DestinationError`].
+    pub fn at(location: &Secret) -> Result<Self, DestinationError> {
+        let (address, key) = Self::split(location)?;
+        Self::new(&address, key)
+    }
+
+    /// The two halves of such an address; neither is checked.
+    ///
+    /// # Errors
+    /// There are not two.
+    pub fn split(location: &Secret) -> Result<(String, Secret), DestinationError> {
+        let text = location.expose().trim();
+        // A key may hold slashes behind its question mark, and an address none of these signs before its last slash.
+        let path_end = text.find(['?', '#']).unwrap_or(text.len());
+        let slash = text[..path_end].rfind('/').ok_or(DestinationError::Syntax)?;
+        let (address, key) = (&text[..slash], &text[slash + 1..]);
+        if !address.contains("://") {
+            // The last slash was one of the scheme's: there is a server, and nothing behind it.
+            return Err(if text.contains("://") { DestinationError::NoApplication } else { DestinationError::Syntax });
+        }
+        Ok((address.to_owned(), Secret::new(key)))
+    }
+
     /// How it is carried.
     pub fn transport(&self) -> Transport {
         self.transport
@@ -206,6 +233,39 @@ mod tests {
         assert_eq!(with_key("two words"), DestinationError::OddKey);
         assert_eq!(with_key("line\n"), DestinationError::OddKey);
         assert_eq!(with_key(&"k".repeat(2049)), DestinationError::OddKey);
+    }
+
+    #[test]
+    fn what_a_conference_gives_is_address_and_key_in_one() {
+        let at = |location: &str| Destination::at(&Secret::new(location));
+        let cases = [
+            ("rtmp://h/live/k", "rtmp://h/live", "k"),
+            ("rtmps://h:443/app/abcd-efgh", "rtmps://h/app", "abcd-efgh"),
+            (" rtmp://h/live/key?auth=1&x=/2 ", "rtmp://h/live", "key?auth=1&x=/2"),
+            ("rtmp://h/live/key#frag/ment", "rtmp://h/live", "key#frag/ment"),
+            ("rtmp://h/a/b/a%20b%20%C3%BC", "rtmp://h/a/b", "a%20b%20%C3%BC"),
+            ("rtmp://h/live/'quoted\"", "rtmp://h/live", "'quoted\""),
+        ];
+        for (location, address, key) in cases {
+            let destination = at(location).unwrap();
+            assert_eq!((destination.to_string().as_str(), destination.key.expose()), (address, key), "{location}");
+        }
+        let cases = [
+            // What becomes of a key that is an absolute path, or looks like an address.
+            ("rtmp://h/canary", DestinationError::NoApplication),
+            ("canary:efgh", DestinationError::Syntax),
+            ("srt://h:9000/live/canary", DestinationError::Scheme),
+            ("https://h/live/canary", DestinationError::Scheme),
+            ("rtmp://h/live/", DestinationError::NoKey),
+            ("rtmp://canary", DestinationError::NoApplication),
+            ("", DestinationError::Syntax),
+            ("rtmp://h/live/two canaries", DestinationError::OddKey),
+        ];
+        for (location, expected) in cases {
+            let error = at(location).unwrap_err();
+            assert_eq!(error, expected, "{location}");
+            assert!(!error.to_string().contains("canar"));
+        }
     }
 
     #[test]

@@ -123,6 +123,7 @@ impl<R: FnMut(LiveReport)> Runner<'_, R> {
     fn take_order(&mut self, order: Order) {
         let now = self.clock.now();
         match order {
+            Order::TryNow => self.live.handle(Input::TryNow, now),
             Order::EndTake(at) => {
                 self.end = Some(self.end.map_or(at, |before| before.min(at)));
             }

@@ -1,16 +1,25 @@
 //! Promises about a film, each said as what a person would see or hear.
 //!
 //! A [`Judge`] goes through all promises before it fails, so that one run of a room shows everything that is wrong with it.
+//!
+//! A machine that takes the processors away from a thread for longer than the product has in reserve leaves a flaw in the film that is nobody's
+//! fault. Such a flaw, and no other, is excused here, for all tests, by what was noted in the same run ([`Stall`]): a thread that pictures pass
+//! waited for a processor while just that picture was on its way. What is excused is printed. More than a few pictures are never excused.
 
 use std::ops::Range;
 
 use roomcast::rehearsal::card::{self, PEOPLE};
 
-use super::Film;
 use super::ear::median;
+use super::{Film, Part, Stall};
+
+/// So long is a picture on its way at most, from its capture to its tick: the mixer's delay, and what a late tick adds.
+const ON_ITS_WAY_S: f64 = 0.65;
+/// Of this many pictures one may be excused.
+const PICTURES_FOR_AN_EXCUSE: usize = 50;
 
 /// How a tile's source pictures came out over a range.
-#[derive(Clone, Copy, Default, PartialEq, Debug)]
+#[derive(Clone, Default, PartialEq, Debug)]
 pub struct Cadence {
     /// Pictures of the film in the range.
     pub pictures: usize,
@@ -26,8 +35,10 @@ pub struct Cadence {
     pub unreadable: usize,
     /// Longest time for which the tile shows the same, or nothing that can be read.
     pub longest_still_ms: f64,
-    /// When the first picture came that is not the next one, in seconds.
-    pub first_flaw_s: Option<f64>,
+    /// When pictures came that are not the next one, in seconds.
+    pub flaws_s: Vec<f64>,
+    /// Where the tile shows the same, or nothing that can be read, for longer than one picture.
+    pub stills: Vec<Range<f64>>,
 }
 
 /// Goes through promises and remembers the broken ones.
@@ -46,12 +57,12 @@ impl Cadence {
             cadence.pictures += 1;
             let Some(counter) = picture.tiles[tile].counter else {
                 cadence.unreadable += 1;
-                cadence.first_flaw_s.get_or_insert(picture.at_s);
+                cadence.flaws_s.push(picture.at_s);
                 continue;
             };
             let step = last.map(|last| (counter + card::LOOP_FRAMES - last) % card::LOOP_FRAMES);
             if step.is_some_and(|step| step != 1) {
-                cadence.first_flaw_s.get_or_insert(picture.at_s);
+                cadence.flaws_s.push(picture.at_s);
             }
             match step {
                 Some(0) => {
@@ -64,12 +75,20 @@ impl Cadence {
                 None => {}
             }
             cadence.fresh += 1;
-            cadence.longest_still_ms = cadence.longest_still_ms.max((picture.at_s - changed_s) * 1000.0);
+            cadence.stood(changed_s..picture.at_s);
             changed_s = picture.at_s;
             last = Some(counter);
         }
-        cadence.longest_still_ms = cadence.longest_still_ms.max((range.end - changed_s) * 1000.0);
+        cadence.stood(changed_s..range.end);
         cadence
+    }
+
+    fn stood(&mut self, still: Range<f64>) {
+        let ms = (still.end - still.start) * 1000.0;
+        self.longest_still_ms = self.longest_still_ms.max(ms);
+        if ms > 1500.0 / f64::from(card::FPS) {
+            self.stills.push(still);
+        }
     }
 }
 
@@ -112,6 +131,27 @@ impl<'a> Judge<'a> {
         self
     }
 
+    /// A promise that holds but for these times of the film, of so many pictures; at each of them one of these parts may have stood.
+    fn promise_or_excuse(
+        &mut self,
+        holds: bool,
+        seen: String,
+        parts: &[Part],
+        flaws: &[Range<f64>],
+        pictures: usize,
+    ) -> &mut Self {
+        let film = self.film;
+        let excuse = |flaw: &Range<f64>| film.stall(parts, flaw.start..flaw.end + ON_ITS_WAY_S);
+        let excuses: Vec<&Stall> = flaws.iter().filter_map(excuse).collect();
+        let is_excused = !flaws.is_empty() && excuses.len() == flaws.len() && flaws.len() <= pictures / PICTURES_FOR_AN_EXCUSE;
+        if holds || !is_excused {
+            return self.promise(holds, seen);
+        }
+        println!("  EXCUSED {seen}");
+        excuses.iter().for_each(|stall| println!("          {stall}"));
+        self
+    }
+
     /// Fails the test if a promise was broken.
     pub fn finish(&self) {
         assert!(self.broken.is_empty(), "{}:\n  {}", self.film.path.display(), self.broken.join("\n  "));
@@ -146,7 +186,10 @@ impl<'a> Judge<'a> {
         let worst = times.windows(2).map(|pair| (pair[1] - pair[0] - 1.0 / fps).abs() * 1000.0).fold(0.0, f64::max);
         let first = times.first().copied().unwrap_or(f64::NAN);
         self.promise(first.abs() < 0.001, format!("the first picture is at {first:.4} s"));
-        self.promise(worst < 1.0, format!("pictures are at most {worst:.3} ms from {fps} a second"))
+        let is_gap = |pair: &&[f64]| (pair[1] - pair[0] - 1.0 / fps).abs() * 1000.0 >= 1.0;
+        let gaps: Vec<_> = times.windows(2).filter(is_gap).map(|pair| pair[0]..pair[1]).collect();
+        let seen = format!("pictures are at most {worst:.3} ms from {fps} a second");
+        self.promise_or_excuse(gaps.is_empty(), seen, &[Part::Way, Part::Encoder], &gaps, times.len())
     }
 
     /// The tile shows this person and nobody else.
@@ -168,17 +211,27 @@ impl<'a> Judge<'a> {
     pub fn shows_each_once(&mut self, tile: usize, range: Range<f64>) -> &mut Self {
         let cadence = Cadence::of(self.film, tile, &range);
         let perfect = cadence.repeated + cadence.skipped + cadence.backwards + cadence.unreadable == 0 && cadence.pictures > 0;
-        self.promise(perfect, format!("tile {tile}, each picture once: {cadence:?}"))
+        // A flaw that the machine can make: a picture that was not there at its tick, and made up for at the next ones.
+        let readable = cadence.backwards + cadence.unreadable == 0;
+        let flaws: Vec<_> = cadence.flaws_s.iter().filter(|_| readable).map(|at_s| *at_s..*at_s).collect();
+        self.promise_or_excuse(
+            perfect,
+            format!("tile {tile}, each picture once: {cadence:?}"),
+            &[Part::Way],
+            &flaws,
+            cadence.pictures,
+        )
     }
 
     /// The tile never stands still for longer.
     pub fn never_still(&mut self, tile: usize, longest_ms: f64, range: Range<f64>) -> &mut Self {
-        let still = Cadence::of(self.film, tile, &range).longest_still_ms;
+        let cadence = Cadence::of(self.film, tile, &range);
+        let still = cadence.longest_still_ms;
         // Time stamps are rounded.
-        self.promise(
-            still <= longest_ms + 0.5,
-            format!("tile {tile} stands still for {still:.0} ms of {longest_ms:.0} ms at most"),
-        )
+        let is_long = |still: &&Range<f64>| (still.end - still.start) * 1000.0 > longest_ms + 0.5;
+        let flaws: Vec<_> = cadence.stills.iter().filter(is_long).cloned().collect();
+        let seen = format!("tile {tile} stands still for {still:.0} ms of {longest_ms:.0} ms at most");
+        self.promise_or_excuse(flaws.is_empty(), seen, &[Part::Way], &flaws, cadence.pictures)
     }
 
     /// The person's tone is there, without a longer gap.

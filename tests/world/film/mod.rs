@@ -9,7 +9,9 @@ pub mod eye;
 pub mod judge;
 mod probe;
 
+use std::fmt;
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -41,6 +43,37 @@ pub struct Film {
     pub duration_s: f64,
     /// What the decoder complained about; empty for a clean film.
     pub complaints: String,
+    /// When threads stood while it was made, as far as that was watched.
+    pub stalls: Vec<Stall>,
+}
+
+/// A thread that pictures pass waited for a processor.
+#[derive(Clone, Debug)]
+pub struct Stall {
+    /// In which time of the film, in seconds.
+    pub during_s: Range<f64>,
+    /// Program and thread.
+    pub who: String,
+    /// What it does for the pictures.
+    pub part: Part,
+    /// How long it waited.
+    pub waited_ms: f64,
+}
+
+/// What a thread does for the pictures.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Part {
+    /// It sends, forwards, receives, decodes or draws them.
+    Way,
+    /// It encodes the film.
+    Encoder,
+}
+
+impl fmt::Display for Stall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Range { start, end } = self.during_s;
+        write!(f, "{start:.2} to {end:.2} s: {} waited {:.0} ms for a processor", self.who, self.waited_ms)
+    }
 }
 
 impl Film {
@@ -58,6 +91,7 @@ impl Film {
             sound,
             duration_s: facts.duration_s,
             complaints,
+            stalls: Vec::new(),
         };
         assert_eq!(
             film.pictures.len(),
@@ -76,6 +110,13 @@ impl Film {
             picture.tiles.push(found.unwrap_or(Sight { person: None, counter: None, is_flash: false }));
         }
         self.pictures.first().map_or(0, |picture| picture.tiles.len() - 1)
+    }
+
+    /// The longest stall of one of these parts that touches this time.
+    pub fn stall(&self, parts: &[Part], during_s: Range<f64>) -> Option<&Stall> {
+        let touches = |stall: &&Stall| stall.during_s.start < during_s.end && stall.during_s.end > during_s.start;
+        let touching = self.stalls.iter().filter(|stall| parts.contains(&stall.part)).filter(touches);
+        touching.max_by(|a, b| a.waited_ms.total_cmp(&b.waited_ms))
     }
 
     /// The sound; panics if there is none.

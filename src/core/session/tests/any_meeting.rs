@@ -82,7 +82,7 @@ fn input(happens: Happens) -> Input {
             let role = [Role::Attendee, Role::Presenter, Role::Moderator, Role::Interpreter][usize::from(role)];
             let hand =
                 [Hand::Down, Hand::Raised { unix_ms: None }, Hand::Raised { unix_ms: Some(u64::from(n)) }][usize::from(hand)];
-            ConferenceEvent::Facts { participant: who(n), facts: Facts { role, hand, avatar: None } }
+            ConferenceEvent::Facts { participant: who(n), facts: Facts { role, hand, ..Facts::default() } }
         }
         Happens::Layout(n) => {
             let name = Layout::built_in_names().nth(usize::from(n)).unwrap();
@@ -125,7 +125,7 @@ fn assert_paired(play: &Play) {
     for target in ["t0", "t1"].map(TargetId::new) {
         let deeds = play.log.iter().filter_map(|(_, action)| match action {
             Action::BeginTake { target: of, at, .. } if *of == target => Some(("begin", *at)),
-            Action::EndTake { target: of, at } if *of == target => Some(("end", *at)),
+            Action::EndTake { target: of, at, .. } if *of == target => Some(("end", *at)),
             _ => None,
         });
         let deeds: Vec<_> = deeds.collect();
@@ -145,6 +145,7 @@ proptest! {
     fn any_meeting_keeps_the_promises(
         meeting in prop::collection::vec((happens(), 0u64..4000), 1..150),
         layout in prop::sample::select(Layout::built_in_names().collect::<Vec<_>>()),
+        own_layout in prop::option::of(prop::sample::select(Layout::built_in_names().collect::<Vec<_>>())),
         sound_only in any::<bool>(), limited in any::<bool>(), strip in any::<bool>(),
     ) {
         let without = vec![TrackId::new(id("p1"), TrackKind::Camera)];
@@ -155,6 +156,8 @@ proptest! {
             duration: limited.then_some(Duration::from_secs(60)),
             ..settings()
         };
+        let layout = own_layout.map(|name| Layout::built_in(name).unwrap());
+        settings.renditions.push(Framing { canvas: CanvasSize::new(720, 1280).unwrap(), layout });
         settings.dress.strip = strip.then(Strip::default);
         let caution = settings.caution.clone();
         let mut play = Play::new(settings);
@@ -167,15 +170,17 @@ proptest! {
             let input = input(happens);
             known.learn(&input);
             play.input(ms, input);
-            let scene = play.shown();
-            assert_valid(&scene);
-            if play.session.phase() == Phase::Live || play.session.phase() == Phase::Entering {
-                for track in scene.tiles.iter().filter_map(|tile| tile.video.as_ref()).chain(&scene.audible) {
-                    assert!(known.tracks.contains(track), "{track:?} is shown and not known");
-                    assert!(caution.allows(track), "{track:?} is forbidden");
-                }
-                for tile in &scene.tiles {
-                    assert!(known.people.contains(&tile.participant));
+            assert_eq!((play.shown().from, &play.shown().audible), (play.shown_in(1).from, &play.shown_in(1).audible));
+            for scene in [play.shown(), play.shown_in(1)] {
+                assert_valid(&scene);
+                if play.session.phase() == Phase::Live || play.session.phase() == Phase::Entering {
+                    for track in scene.tiles.iter().filter_map(|tile| tile.video.as_ref()).chain(&scene.audible) {
+                        assert!(known.tracks.contains(track), "{track:?} is shown and not known");
+                        assert!(caution.allows(track), "{track:?} is forbidden");
+                    }
+                    for tile in &scene.tiles {
+                        assert!(known.people.contains(&tile.participant));
+                    }
                 }
             }
             for Subscription { track, .. } in play.subscribed() {

@@ -164,7 +164,7 @@ fn the_ordered_duration_is_exact_however_late_the_wake_up() {
     play.now = at(20_390);
     play.drain();
     close(&mut play, 21_000);
-    let cut = (at(20_390), Action::EndTake { target: file(), at: at(20_100) });
+    let cut = (at(20_390), Action::EndTake { target: file(), at: at(20_100), then: After::Stop });
     assert_eq!(play.deeds(), [begin(100), cut, leave(20_890), over(21_000, WhyOver::DurationReached, None)]);
 }
 
@@ -234,7 +234,7 @@ fn a_failed_target_does_not_end_another_and_the_last_one_ends_the_session() {
     play.input(2000, Input::Target { id: second.clone(), report: TargetReport::Failed(fault("Full, too.")) });
     play.input(2100, Input::Target { id: second.clone(), report: TargetReport::Ended });
     play.ended(2600, EndReason::Left);
-    let cut = (at(2000), Action::EndTake { target: second, at: at(2000) });
+    let cut = (at(2000), Action::EndTake { target: second, at: at(2000), then: After::Stop });
     assert_eq!(play.deeds()[3..], [cut, leave(2500), over(2600, WhyOver::NoTargetLeft, Some(fault("The disk is full.")))]);
 }
 
@@ -273,5 +273,5 @@ fn time_never_goes_back() {
     let mut play = Play::entered(settings(), &["ada"]);
     play.session.handle(Input::Stop, at(50));
     play.drain();
-    assert_eq!(play.deeds()[1], (at(100), Action::EndTake { target: file(), at: at(100) }));
+    assert_eq!(play.deeds()[1], (at(100), Action::EndTake { target: file(), at: at(100), then: After::Stop }));
 }

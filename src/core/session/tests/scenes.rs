@@ -251,3 +251,54 @@ fn only_the_newest_scene_and_list_wait_to_be_fetched() {
     let waiting: Vec<_> = std::iter::from_fn(|| session.poll_action()).collect();
     assert_eq!(waiting.len(), 3, "{waiting:?}");
 }
+
+/// 720p as everybody stands, and upright with the speaker large.
+fn landscape_and_portrait() -> SessionSettings {
+    let mut settings = settings();
+    let layout = Some(Layout::built_in("speaker").unwrap());
+    settings.renditions.push(Framing { canvas: CanvasSize::new(720, 1280).unwrap(), layout });
+    settings
+}
+
+#[test]
+fn each_rendition_has_its_own_scene_and_a_track_is_received_for_the_largest_of_its_tiles() {
+    let play = Play::entered(landscape_and_portrait(), &["ada", "bob"]);
+    let of = |rendition: usize| {
+        let scene = play.shown_in(rendition);
+        let rects: Vec<_> = scene.tiles.iter().map(|tile| (tile.participant.to_string(), tile.rect)).collect();
+        (scene.from, (scene.canvas.width_px, scene.canvas.height_px), scene.audible.len(), rects)
+    };
+    let (landscape, portrait) = (of(0), of(1));
+    assert_eq!((landscape.0, landscape.1, landscape.2), (at(100), (1280, 720), 2));
+    assert_eq!((portrait.0, portrait.1, portrait.2), (at(100), (720, 1280), 2));
+    for (name, index) in [("ada", 0), ("bob", 1)] {
+        let (wide, upright) = (landscape.3[index].1, portrait.3[index].1);
+        assert_eq!((landscape.3[index].0.as_str(), portrait.3[index].0.as_str()), (name, name));
+        assert_ne!((wide.width, wide.height), (upright.width, upright.height));
+        let largest = (wide.width.max(upright.width), wide.height.max(upright.height));
+        assert_eq!(play.layer(name, TrackKind::Camera), Some(Some(largest)), "{wide:?} {upright:?}");
+    }
+}
+
+#[test]
+fn another_layout_leaves_a_rendition_with_its_own_alone() {
+    let mut play = Play::entered(landscape_and_portrait(), &["ada", "bob", "cem"]);
+    let before = [play.shown(), play.shown_in(1)];
+    play.input(5000, Input::Layout(Layout::built_in("single").unwrap()));
+    assert_eq!(play.tiles(), ["ada"]);
+    assert_eq!(play.shown_in(1).tiles, before[1].tiles);
+    assert_eq!([play.shown().from, play.shown_in(1).from], [at(5000); 2], "Scenes are true from one time on");
+}
+
+#[test]
+fn a_rendition_wakes_for_its_own_places() {
+    let mut settings = settings();
+    let layout = Some(Layout::built_in("auto").unwrap());
+    settings.renditions.push(Framing { canvas: CanvasSize::new(854, 480).unwrap(), layout });
+    let mut play = Play::entered(settings, &["a", "b", "c", "d", "e"]);
+    let large = play.shown_in(1).tiles[0].rect.width;
+    play.leaves(5000, "e");
+    assert_eq!((play.shown_in(1).tiles[0].rect.width, play.session.poll_wake()), (large, Some((at(8000), Wake::Place))));
+    play.sleep_until(8000);
+    assert!(play.shown_in(1).tiles[0].rect.width < large);
+}

@@ -1,0 +1,189 @@
+//! `roomcast serve`: the service, from the configuration to its end.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use recorder_core::fault::Fault;
+use recorder_core::ids::SessionId;
+use recorder_core::secret::Secret;
+use recorder_core::stage::ConsentRule;
+
+use super::look::{look, rendition};
+use super::operate::Desk;
+use super::session::{self, Listening};
+use super::{Failure, targets};
+use crate::command::amqp::{BrokerSettings, Orders};
+use crate::conference::opentalk::controller::Controller;
+use crate::config::{CallIn, Config, ConfigError, Consent, PROGRAMME};
+use crate::identity::{Identity, Provider, ProviderSettings};
+use crate::service::board::Board;
+use crate::service::host::{Host, HostSettings, Terms};
+use crate::service::keeping::Keeping;
+use crate::service::order::{Room, SessionOrder};
+use crate::storage::disk::SystemDisk;
+use crate::storage::inventory::sweep;
+use crate::storage::outbox::UploadTarget;
+use crate::storage::recover::unfinished;
+use crate::trust::Trust;
+
+/// Checks the configuration and runs the service until it is told to stop.
+pub(super) fn serve(config: &Config, config_file: Option<PathBuf>) -> Result<(), Failure> {
+    let checked = Checked::of(config)?;
+    let mut listening = Listening::start()?;
+    // It was checked when the configuration was read.
+    let listen = config.http.listen.parse().ok();
+    let desk = Desk::open(listen, config.serve.slots as usize, config, &listening)?;
+    let (host, received, keeping) = {
+        let _inside = listening.enter();
+        let Checked { provider, broker, keeping, settings } = checked;
+        let (orders, received) = Orders::start(broker);
+        let settings =
+            settings(Identity::start(provider), session::own_arguments(config_file.as_deref(), "worker"), desk.board.clone());
+        (Host::new(settings, orders), received, keeping)
+    };
+    go_on_with_what_is_left(&keeping, &listening)?;
+    listening.run(async |stops| host.run(received, stops).await);
+    Ok(())
+}
+
+/// Everything that can be wrong without the network.
+struct Checked {
+    provider: Provider,
+    broker: BrokerSettings,
+    keeping: Keeping,
+    settings: Box<dyn FnOnce(Identity, Vec<String>, Board) -> HostSettings>,
+}
+
+impl Checked {
+    fn of(config: &Config) -> Result<Self, Failure> {
+        let missing = |what: &str, field: &str| {
+            let variable = format!("ROOMCAST_{}", field.replace('.', "__")).to_uppercase();
+            Failure::operator(format_args!("serve needs {what}: write {field} into the configuration, or set {variable}"))
+        };
+        let issuer = config.keycloak.issuer.clone().ok_or_else(|| missing("the identity provider", "keycloak.issuer"))?;
+        let address = config.controller.url.clone().ok_or_else(|| missing("the OpenTalk controller", "controller.url"))?;
+        let broker = config.rabbitmq.url.clone().ok_or_else(|| missing("the message broker", "rabbitmq.url"))?;
+        let secret = |secret: Result<Option<Secret>, ConfigError>, what, field| {
+            secret.map_err(Failure::operator)?.ok_or_else(|| missing(what, field))
+        };
+        let client_secret = secret(config.keycloak.secret(), "the secret of its client", "keycloak.client_secret")?;
+        let password = secret(config.rabbitmq.secret(), "the password of the message broker", "rabbitmq.password")?;
+        let trust = |section: &str, file: Option<&Path>| {
+            Trust::load(file).map_err(|error| Failure::operator(format_args!("{section}.ca_file: {error}")))
+        };
+        let provider = Provider::new(ProviderSettings {
+            issuer,
+            token_endpoint: config.keycloak.token_endpoint.clone(),
+            client_id: config.keycloak.client_id.clone(),
+            client_secret,
+            trust: trust("keycloak", config.keycloak.ca_file.as_deref())?,
+        });
+        let broker = BrokerSettings {
+            url: broker,
+            user: config.rabbitmq.user.clone(),
+            password,
+            queue: config.rabbitmq.queue.clone(),
+            trust: trust("rabbitmq", config.rabbitmq.ca_file.as_deref())?,
+            heartbeat: BrokerSettings::HEARTBEAT,
+        };
+        let controller_trust = trust("controller", config.controller.ca_file.as_deref())?;
+        let controller = Controller::at(&address, controller_trust)
+            .map_err(|error| Failure::operator(format_args!("controller.url: {error}")))?;
+        let keeping = keeping(config)?;
+        let plan = plan(config)?;
+        let config = config.clone();
+        let of_host = keeping.clone();
+        let settings = Box::new(move |identity, worker, board| HostSettings {
+            slots: config.serve.slots,
+            plan: Box::new(plan),
+            terms: terms(&config),
+            identity,
+            controller,
+            controller_address: address,
+            controller_ca: config.controller.ca_file,
+            display_name: config.serve.display_name,
+            keeping: of_host,
+            worker,
+            board,
+        });
+        Ok(Self { provider, broker, keeping, settings })
+    }
+}
+
+fn terms(config: &Config) -> Terms {
+    let serve = &config.serve;
+    Terms {
+        consent: match serve.consent {
+            Consent::NotAsked => ConsentRule::NotAsked,
+            Consent::Asked => ConsentRule::Asked { call_in_included: serve.call_in_without_consent == CallIn::Include },
+        },
+        signaling_grace: serve.signaling_grace.duration(),
+        reconnect_grace: serve.reconnect_grace.duration(),
+        delivery_grace: serve.delivery_grace.duration(),
+    }
+}
+
+/// The part of an Order that is the same for every room.
+fn plan(config: &Config) -> Result<impl Fn(SessionId, u64) -> SessionOrder + Send + use<>, Failure> {
+    let look = look(config, true)?;
+    let rendition = rendition(config.rendition(PROGRAMME).map_err(Failure::operator)?, config)?;
+    let config = config.clone();
+    Ok(move |session, epoch_ns| SessionOrder {
+        session,
+        epoch_ns,
+        // The host says which.
+        room: Room::OpenTalk { controller: String::new(), ca_file: None, display_name: String::new() },
+        look: look.clone(),
+        renditions: vec![rendition.clone()],
+        mixer_delay: config.mixer.delay.duration(),
+        level: session::level(&config.sound),
+        duration: None,
+        room_empty_grace: config.session.room_empty_grace.duration(),
+        conference_grace: config.session.conference_grace.duration(),
+        max_duration: config.session.max_duration.duration(),
+        recordings: Vec::new(),
+        lives: Vec::new(),
+        live: targets::live_rules(&config),
+        avatars: config.avatars.rules(),
+        commanded: None,
+    })
+}
+
+/// Where recordings go.
+fn keeping(config: &Config) -> Result<Keeping, Failure> {
+    let mut objects: Vec<UploadTarget> = Vec::new();
+    let mut file = None;
+    for place in &config.serve.recordings {
+        match place.strip_prefix("s3://") {
+            Some(rest) => objects.push(targets::object(rest, objects.len() + 1)?),
+            None => file = Some(place.clone()),
+        }
+    }
+    if !objects.is_empty() {
+        // Told now, not after a meeting.
+        targets::stores(config, &objects)?;
+    }
+    let spool = config.spool.dir.clone().unwrap_or_else(|| PathBuf::from("spool"));
+    std::fs::create_dir_all(&spool)
+        .map_err(|error| Failure::operator(format_args!("cannot make the folder {}: {error}", spool.display())))?;
+    let of_stores = config.clone();
+    let stores = move |objects: &[UploadTarget]| targets::stores(&of_stores, objects).map_err(|failure| failed(&failure));
+    Ok(Keeping { spool, file, objects, stores: Arc::new(stores), keep: config.spool.keep.duration() })
+}
+
+fn failed(failure: &Failure) -> Fault {
+    use recorder_core::fault::{Blame, Retry, Scope};
+    Fault { scope: Scope::Target, blame: Blame::Operator, retry: Retry::Never, sentence: failure.sentence.clone() }
+}
+
+/// Ends and stores what earlier processes left in the spool. What somebody else has is theirs.
+fn go_on_with_what_is_left(keeping: &Keeping, listening: &Listening) -> Result<(), Failure> {
+    let error = |error: crate::storage::StorageError| Failure::from(error.to_fault());
+    sweep(&SystemDisk, &keeping.spool, keeping.keep).map_err(error)?;
+    let _inside = listening.enter();
+    for folder in unfinished(&keeping.spool).map_err(error)? {
+        tracing::info!(folder = %folder.display(), "going on with a recording that was left");
+        keeping.go_on(folder);
+    }
+    Ok(())
+}

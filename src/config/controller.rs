@@ -1,0 +1,29 @@
+//! Where the OpenTalk controller is.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::keycloak::is_web_address;
+
+/// The OpenTalk controller whose rooms are recorded.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Controller {
+    /// Address of the controller, with the path that a proxy puts before it if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", example = &"https://controller.example.org")]
+    pub url: Option<String>,
+    /// File with certificates (PEM) that are trusted beside the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", example = &"/etc/roomcast/controller-ca.pem")]
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Controller {
+    pub(super) fn bad_url(&self) -> Option<String> {
+        let is_bad = self.url.as_deref().is_some_and(|url| !is_web_address(url));
+        is_bad.then(|| "an address of a controller looks like \"https://controller.example.org\", without a password".into())
+    }
+}

@@ -1,0 +1,232 @@
+//! Where the recordings of a service are kept: a spool folder for each while it grows, then a folder of this machine, an S3 storage, or several of them.
+//!
+//! In: templates of the operator. Out: spool folders, ended files, and whether every place has confirmed. Folders are made and files are ended on blocking
+//! threads; uploads run as tasks, and go on for as long as the process lives, whoever has stopped waiting. It never deletes what is not confirmed.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use recorder_core::fault::{Blame, Fault, Retry, Scope};
+use recorder_core::ids::SessionId;
+use recorder_core::upload::State;
+use tokio::task::JoinHandle;
+
+use super::commanded::Kept;
+use crate::storage::disk::SystemDisk;
+use crate::storage::inventory::sweep;
+use crate::storage::outbox::{self, UploadTarget};
+use crate::storage::recording_uploads::{Stores, Uploads};
+use crate::storage::spool::{FOLDER_ENDING, Spool, remove_unrecorded};
+use crate::storage::{RecordingUploads, StorageError, finalise};
+
+/// Makes the storages of these objects.
+pub type StoresOf = Arc<dyn Fn(&[UploadTarget]) -> Result<Stores, Fault> + Send + Sync>;
+
+/// Where recordings go. Cheap to clone.
+#[derive(Clone)]
+pub struct Keeping {
+    /// Folder of all spool folders.
+    pub spool: PathBuf,
+    /// File of this machine, if one is wanted; may contain `{room}`, `{start}` and `{session}`.
+    pub file: Option<String>,
+    /// Objects, their keys with the same words.
+    pub objects: Vec<UploadTarget>,
+    /// Who knows the storages.
+    pub stores: StoresOf,
+    /// How long what is stored elsewhere stays.
+    pub keep: Duration,
+}
+
+/// One recording's names.
+#[derive(Clone, Debug)]
+pub struct Naming {
+    /// Which Session.
+    pub session: SessionId,
+    /// Which room, as the Conference calls it.
+    pub room: String,
+    /// When it begins.
+    pub start: Timestamp,
+}
+
+impl Naming {
+    /// A template with its words replaced. Of the room's name only what is harmless in a path is left.
+    pub fn fill(&self, template: &str) -> String {
+        let harmless = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '_' };
+        let room: String = self.room.chars().map(harmless).collect();
+        let start = self.start.strftime("%Y-%m-%dT%H-%M-%SZ").to_string();
+        template.replace("{room}", &room).replace("{start}", &start).replace("{session}", self.session.as_str())
+    }
+}
+
+impl Keeping {
+    /// Makes the place for a recording, and begins to upload whatever will be in it.
+    ///
+    /// # Errors
+    /// The folder cannot be made, or the storages cannot be used.
+    pub async fn open(&self, naming: Naming) -> Result<Kept, Fault> {
+        let this = self.clone();
+        let made = tokio::task::spawn_blocking(move || this.make(&naming)).await;
+        let (folder, objects) = made.map_err(|_| broken())?.map_err(|error| error.to_fault())?;
+        let uploads = match objects.is_empty() {
+            true => None,
+            false => {
+                let stores = (self.stores)(&objects)?;
+                let uploads = RecordingUploads::start(stores, Arc::new(SystemDisk), folder.clone());
+                Some(Arc::new(uploads.map_err(|error| error.to_fault())?))
+            }
+        };
+        Ok(Kept { folder, uploads })
+    }
+
+    fn make(&self, naming: &Naming) -> Result<(PathBuf, Vec<UploadTarget>), StorageError> {
+        let folder = self.spool.join(format!("{}{FOLDER_ENDING}", naming.session));
+        let spool = match &self.file {
+            Some(file) => Spool::create_in(&SystemDisk, &folder, Path::new(&naming.fill(file)), &naming.session)?,
+            None => Spool::create_for_uploads(&SystemDisk, &folder, &naming.session)?,
+        };
+        let filled = self.objects.iter().map(|object| UploadTarget { key: naming.fill(&object.key), ..object.clone() });
+        let objects: Vec<UploadTarget> = filled.collect();
+        if !objects.is_empty() {
+            outbox::declare(&SystemDisk, spool.folder(), &naming.session, &objects)?;
+        }
+        Ok((spool.folder().to_owned(), objects))
+    }
+
+    /// Ends the files of a recording and stores them. The first thing returned is the news for people: `None` when every place has confirmed, or why one of
+    /// them refuses; the second ends when there is nothing left to do, which may be much later.
+    pub async fn deliver(self, kept: Kept, news: tokio::sync::oneshot::Sender<Option<Fault>>) {
+        let Kept { folder, uploads } = kept;
+        let owned = folder.clone();
+        let ended = tokio::task::spawn_blocking(move || finalise(&SystemDisk, &owned)).await;
+        let unusable = match ended {
+            Ok(Ok(finalised)) => {
+                let files: Vec<_> = finalised.files.iter().map(|file| (file.file.display().to_string(), file.bytes)).collect();
+                tracing::info!(?files, "the recording is an ordinary file");
+                finalised.left.first().map(StorageError::to_fault)
+            }
+            Ok(Err(StorageError::Nothing { .. })) => {
+                // Stopped before the first picture: there is nothing to store, and nothing was promised.
+                drop(uploads);
+                drop(tokio::task::spawn_blocking(move || remove_unrecorded(&folder)).await);
+                drop(news.send(None));
+                return;
+            }
+            Ok(Err(error)) => Some(error.to_fault()),
+            Err(_) => Some(broken()),
+        };
+        if let Some(fault) = &unusable {
+            tracing::error!(reason = %fault, folder = %folder.display(), "a recording cannot be ended; its folder is kept");
+        }
+        let Some(uploads) = uploads.and_then(Arc::into_inner) else {
+            drop(news.send(unusable));
+            return;
+        };
+        self.upload(uploads, &folder, unusable, news).await;
+    }
+
+    async fn upload(
+        &self,
+        mut uploads: RecordingUploads,
+        folder: &Path,
+        unusable: Option<Fault>,
+        news: tokio::sync::oneshot::Sender<Option<Fault>>,
+    ) {
+        uploads.finalised();
+        let mut news = Some(news);
+        let mut tell = |fault: Option<Fault>| {
+            if let Some(news) = news.take() {
+                drop(news.send(fault));
+            }
+        };
+        if let Some(fault) = unusable {
+            tell(Some(fault));
+        }
+        let mut status = uploads.status();
+        loop {
+            let now = status.borrow_and_update().clone();
+            if now.over {
+                uploads.over().await;
+                tell(lost(&now));
+                break;
+            }
+            if let Some(fault) = refused(&now) {
+                tracing::warn!(reason = %fault, "a storage refuses the recording, which is kept here until it does not");
+                tell(Some(fault));
+            }
+            if status.changed().await.is_err() {
+                return tell(Some(broken()));
+            }
+        }
+        // What needs not be kept at all is deleted now, the rest when its time has come.
+        let (folder, keep) = (folder.to_owned(), self.keep);
+        let swept = tokio::task::spawn_blocking(move || sweep(&SystemDisk, &folder, keep)).await;
+        if let Ok(Err(error)) = swept {
+            tracing::warn!(reason = %error.to_fault(), "what is uploaded cannot be deleted");
+        }
+    }
+
+    /// Goes on with what an earlier process left in the spool.
+    pub fn go_on(&self, folder: PathBuf) -> JoinHandle<()> {
+        let this = self.clone();
+        tokio::spawn(async move {
+            let of = folder.clone();
+            let waiting = tokio::task::spawn_blocking(move || waiting(&of)).await.unwrap_or_default();
+            let uploads = match waiting.is_empty() {
+                true => None,
+                false => (this.stores)(&waiting)
+                    .and_then(|stores| {
+                        RecordingUploads::start(stores, Arc::new(SystemDisk), folder.clone()).map_err(|error| error.to_fault())
+                    })
+                    .inspect_err(
+                        |fault| tracing::error!(reason = %fault, folder = %folder.display(), "cannot go on with an upload"),
+                    )
+                    .ok()
+                    .map(Arc::new),
+            };
+            let (news, _) = tokio::sync::oneshot::channel();
+            this.deliver(Kept { folder, uploads }, news).await;
+        })
+    }
+}
+
+/// What of this folder is not in its storage yet.
+fn waiting(folder: &Path) -> Vec<UploadTarget> {
+    let all = outbox::outgoing(folder).unwrap_or_default();
+    let open = all.into_iter().filter(|one| !one.is_over());
+    let targets =
+        open.map(|one| UploadTarget { storage: one.journal.storage, bucket: one.journal.bucket, key: one.journal.upload.key });
+    targets.collect()
+}
+
+fn refused(uploads: &Uploads) -> Option<Fault> {
+    uploads.each.iter().find_map(|one| match &one.status.state {
+        State::Refused(fault) => Some(fault.clone()),
+        _ => None,
+    })
+}
+
+fn lost(uploads: &Uploads) -> Option<Fault> {
+    let lost = uploads.each.iter().find(|one| one.status.state == State::Abandoned)?;
+    let sentence = format!("{} of the recording cannot be used, and was not stored.", lost.file);
+    Some(Fault { scope: Scope::Target, blame: Blame::Us, retry: Retry::Never, sentence })
+}
+
+fn broken() -> Fault {
+    let sentence = "The recording could not be stored, because of a defect of Roomcast; it is kept on its machine.".to_owned();
+    Fault { scope: Scope::Target, blame: Blame::Us, retry: Retry::Never, sentence }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_hold_nothing_that_a_path_must_not_hold() {
+        let naming =
+            Naming { session: SessionId::new("s-1"), room: "../a b/ü".into(), start: "2026-11-22T01:02:03.5Z".parse().unwrap() };
+        assert_eq!(naming.fill("/r/{room}/{start}-{session}.mp4"), "/r/___a_b__/2026-11-22T01-02-03Z-s-1.mp4");
+        assert_eq!(naming.fill("plain.mp4"), "plain.mp4");
+    }
+}

@@ -1,0 +1,117 @@
+//! A whole OpenTalk installation around the product: broker, identity provider, media server, storage, live platform, and the controller's stand-in.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jsonwebtoken::jwk::JwkSet;
+
+use super::controller::{Controller, Setup, Tokens};
+use super::keycloak::{Keycloak, SECRET};
+use super::livekit::LiveKit;
+use super::product::Product;
+use super::rabbitmq::{PASSWORD, RabbitMq, USER};
+use super::until;
+
+/// The operators' token of the tests.
+pub const OPERATORS: &str = "canary-operators-token";
+/// The queue of start commands.
+pub const QUEUE: &str = "recorders";
+
+/// Everything but the product, the storage and the live platforms.
+pub struct Installation {
+    /// The broker.
+    pub broker: &'static RabbitMq,
+    /// The identity provider.
+    pub keycloak: &'static Keycloak,
+    /// The media server.
+    pub livekit: LiveKit,
+    /// The controller.
+    pub controller: Controller,
+}
+
+impl Installation {
+    /// Starts it. Start commands go to [`QUEUE`] of the broker.
+    pub fn start() -> Installation {
+        let keycloak = std::thread::spawn(Keycloak::shared);
+        let broker = RabbitMq::shared();
+        let livekit = LiveKit::start();
+        let keycloak = keycloak.join().expect("Keycloak starts");
+        let (commands, mut waiting) = tokio::sync::mpsc::unbounded_channel::<String>();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+            runtime.block_on(async move {
+                let somebody = broker.somebody().await;
+                while let Some(command) = waiting.recv().await {
+                    somebody.publish(QUEUE, command.as_bytes()).await;
+                }
+            });
+        });
+        let setup = Setup {
+            tokens: Tokens::Signed(keys_of(keycloak)),
+            livekit_url: livekit.url(),
+            publish: Box::new(move |body| commands.send(body.to_owned()).is_ok()),
+            tls: None,
+        };
+        Installation { broker, keycloak, livekit, controller: Controller::start(setup) }
+    }
+
+    /// Starts a service in this folder, with `more` in its configuration, and waits until it takes orders.
+    pub fn serve(&self, folder: &Path, more: &str, secrets: &[(&str, &str)]) -> Product {
+        let config = self.configuration(more);
+        std::fs::write(folder.join("roomcast.toml"), config).expect("written");
+        let own = [
+            ("ROOMCAST_KEYCLOAK__CLIENT_SECRET", SECRET),
+            ("ROOMCAST_RABBITMQ__PASSWORD", PASSWORD),
+            ("ROOMCAST_HTTP__TOKEN", OPERATORS),
+        ];
+        let environment: Vec<_> = own.iter().chain(secrets).copied().collect();
+        let product = Product::start(folder, &["--config", "roomcast.toml", "serve"], &environment, "");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+        let somebody = runtime.block_on(self.broker.somebody());
+        until(Duration::from_secs(30), "a service consumes", || {
+            let seen = runtime.block_on(somebody.looks_at(QUEUE));
+            seen.filter(|(_, consumers)| *consumers > 0).map(drop).or_else(|| {
+                assert!(!product.log().contains("roomcast: "), "{}", product.log());
+                None
+            })
+        });
+        product
+    }
+
+    fn configuration(&self, more: &str) -> String {
+        format!(
+            "[http]\nlisten = \"127.0.0.1:{}\"\n[controller]\nurl = \"{}\"\n[keycloak]\nissuer = \"{}\"\nclient_id = \"Recorder\"\n\
+             [rabbitmq]\nurl = \"{}\"\nuser = \"{USER}\"\nqueue = \"{QUEUE}\"\n{more}",
+            super::free_tcp_port(),
+            self.controller.url(),
+            self.keycloak.issuer(),
+            self.broker.url(),
+        )
+    }
+}
+
+/// The keys that the provider signs with.
+fn keys_of(keycloak: &Keycloak) -> JwkSet {
+    let address = format!("{}/protocol/openid-connect/certs", keycloak.issuer());
+    let said = std::process::Command::new("curl").args(["--silent", "--fail", &address]).output().expect("curl runs");
+    serde_json::from_slice(&said.stdout).expect("keys")
+}
+
+/// The files in a folder that end in .mp4, in order of their names.
+pub fn films(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut films: Vec<PathBuf> =
+        entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|ending| ending == "mp4")).collect();
+    films.sort();
+    films
+}
+
+/// With ROOMCAST_KEEP=FOLDER a film and the log are copied there, to be looked at.
+pub fn keep_if_asked(film: &Path, log: &str) {
+    if let Some(folder) = std::env::var_os("ROOMCAST_KEEP") {
+        let name = std::thread::current().name().unwrap_or("film").replace("::", "-");
+        let folder = PathBuf::from(folder);
+        std::fs::copy(film, folder.join(format!("{name}.mp4"))).expect("the film is kept");
+        std::fs::write(folder.join(format!("{name}.log")), log).expect("the log is kept");
+    }
+}
