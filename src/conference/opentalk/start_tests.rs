@@ -71,6 +71,8 @@ async fn every_recorded_answer_is_judged() {
         let is_right = match (status, challenge) {
             (200, _) => result.as_ref().is_ok_and(|ticket| body.contains(ticket.expose())),
             (401, Some(_)) => matches!(result, Err(StartError::TokenRefused)),
+            (401, None) => matches!(result, Err(StartError::RoleMissing)),
+            (404, _) => matches!(result, Err(StartError::NotHere)),
             (400, _) => matches!(result, Err(StartError::BadRoom)),
             (500, _) => matches!(result, Err(StartError::Failed)),
             other => panic!("{other:?}"),

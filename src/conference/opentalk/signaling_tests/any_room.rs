@@ -147,6 +147,7 @@ proptest! {
         let now = Instant::now();
         let mut desk = Desk { signaling: Signaling::new("recorder".into(), None, 77, now), now };
         let mut witness = Witness::default();
+        desk.drain().iter().for_each(|action| witness.see(action));
         for input in inputs {
             let before = witness.ended;
             match input {
