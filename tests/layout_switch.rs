@@ -58,6 +58,19 @@ fn session_now(address: &str) -> Option<Value> {
     status["sessions"].get(0).cloned()
 }
 
+/// Switches the layout by the interface itself.
+fn put_layout(address: &str, session: &str, layout: &str) -> (u16, Value) {
+    let body = format!("{{\"layout\":\"{layout}\"}}");
+    let mut stream = TcpStream::connect(address).expect("the interface listens");
+    let head = format!("PUT /sessions/{session}/layout HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {TOKEN}");
+    write!(stream, "{head}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body).expect("a body");
+    (status, serde_json::from_str(body).expect("JSON"))
+}
+
 /// Where a layout puts the large picture on the 640x360 canvas of this test.
 const LARGE: TileRect = TileRect { x: 64, y: 0, width: 512, height: 288 };
 const WHOLE: TileRect = TileRect { x: 0, y: 0, width: 640, height: 360 };
@@ -104,11 +117,14 @@ fn the_layout_is_switched_while_the_recording_goes_on() {
     let session = once("a Session that records", "recorded_s", 0.1)["id"].as_str().expect("a name").to_owned();
     assert_eq!(said(&operator(at, &url, &["health"], None)), "live, ready; 1 of 1 Sessions run\n", "{}", product.log());
     let switch = |layout: &str, from_s: f64| {
-        once("the time to switch", "elapsed_s", from_s);
-        assert_eq!(said(&operator(at, &url, &["layout", &session, layout], Some(TOKEN))), format!("{layout}\n"));
-        let now = status(at, &url)["sessions"][0].clone();
-        assert_eq!((now["layout"].as_str(), now["state"].as_str()), (Some(layout), Some("live")));
-        now["elapsed_s"].as_f64().expect("a number")
+        let asked = once("the time to switch", "elapsed_s", from_s)["elapsed_s"].as_f64().expect("a number");
+        let (status, answer) = put_layout(address, &session, layout);
+        assert_eq!((status, answer["layout"].as_str()), (200, Some(layout)));
+        until(Duration::from_secs(10), "the status says so", || {
+            std::thread::sleep(GENTLY);
+            session_now(address).filter(|now| now["layout"] == layout && now["state"] == "live")
+        });
+        asked
     };
     let bad = operator(at, &url, &["layout", &session, "circle"], Some(TOKEN));
     assert!(String::from_utf8_lossy(&bad.stderr).starts_with("error: there is no layout \"circle\"; there are: auto, "));

@@ -359,7 +359,7 @@ fn the_start_service_answers_as_the_real_one_did() {
         }
         rows += 1;
     }
-    assert_eq!(rows, 13);
+    assert_eq!(rows, 15);
     let (status, _) = ask(&controller, "GET /v1/services/recording/start", &[], "");
     assert_eq!(status, 404);
 }

@@ -243,6 +243,12 @@ impl Room {
         }
         let mut payload = messages::participant(id, person);
         payload["message"] = json!(name);
+        if name == "update"
+            && let Some(fields) = payload.as_object_mut()
+        {
+            // Other modules add what is theirs only when somebody joins.
+            fields.remove("chat");
+        }
         self.broadcast(Some(id), "control", &payload);
     }
 
