@@ -130,6 +130,7 @@ fn the_layout_is_switched_while_the_recording_goes_on() {
     assert!(String::from_utf8_lossy(&bad.stderr).starts_with("error: there is no layout \"circle\"; there are: auto, "));
     assert_eq!(said(&operator(at, &url, &["layout", &session], Some(TOKEN))), "grid\n");
     let asked = [switch("speaker", ALL_THERE_S), switch("single", ALL_THERE_S + 1.5), switch("grid", ALL_THERE_S + 3.0)];
+    assert_eq!(status(at, &url)["sessions"][0]["layout"], "grid");
 
     let outcome = product.finish(Duration::from_secs(90));
     outcome.is_well().keeps_secret(at, &["canary"]);
