@@ -33,6 +33,8 @@ fn form(value: &Value) -> Value {
         Value::Object(fields) => {
             let named = fields.iter().map(|(name, value)| {
                 let is_id = name.len() == 36 && name.matches('-').count() == 4;
+                // What people have written to each other is nothing to a recorder.
+                let value = if name == "room_history" { &json!([]) } else { value };
                 (if is_id { format!("id-{}", form(value)) } else { name.clone() }, form(value))
             });
             Value::Object(named.collect::<Map<_, _>>())
