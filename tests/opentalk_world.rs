@@ -135,6 +135,10 @@ impl Replay {
         let titles = |messages: &mut dyn Iterator<Item = &Value>| messages.map(title).collect::<Vec<_>>();
         assert_eq!(titles(&mut ours.iter()), titles(&mut real.iter().copied()), "{who}");
         for (ours, real) in ours.iter().zip(real) {
+            if who == "moderator" && title(real) == "control join_success" {
+                // Moderators are told of votes and waiting rooms, too, which no recorder is.
+                continue;
+            }
             // People who have left are another form of people; how many there were is up to the recording.
             assert_eq!(form(ours), form(real), "{who}: {}", title(real));
         }
