@@ -80,7 +80,7 @@ async fn every_recorded_answer_is_judged() {
         assert!(is_right, "{line}: {result:?}");
         *judged.entry(status).or_insert(0) += 1;
     }
-    assert_eq!(judged, [(200, 5), (400, 4), (401, 5), (500, 1)].into());
+    assert_eq!(judged, [(200, 6), (400, 4), (401, 6), (404, 1), (500, 1)].into());
 }
 
 #[tokio::test]
