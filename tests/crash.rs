@@ -83,7 +83,7 @@ fn rehearse(seconds: u32) -> Rehearsal {
 impl Rehearsal {
     /// Waits until something of the recording is on disk.
     fn records(&self) -> &Self {
-        self.product.logs(" written until=", Duration::from_secs(60));
+        self.product.logs(" written target.id=", Duration::from_secs(60));
         self
     }
 
@@ -104,7 +104,7 @@ fn seconds_in_log(log: &str, text: &str, field: &str) -> Option<f64> {
 
 /// The newest instant that was ever shown as written.
 fn newest_written(log: &str) -> f64 {
-    let all = log.lines().filter_map(|line| seconds_in_log(line, " written until=", "until="));
+    let all = log.lines().filter_map(|line| seconds_in_log(line, " written target.id=", "until="));
     all.reduce(f64::max).expect("something was written")
 }
 
