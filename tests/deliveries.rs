@@ -254,7 +254,7 @@ fn a_check_says_what_works_and_what_to_do() {
     for line in [
         "ok    GStreamer: all elements of ",
         "ok    H.264 encoder, 640x360 at 30: ",
-        "ok    AAC encoder: works",
+        "ok    AAC encoder, 128 kbit/s: works",
         "ok    fonts: names can be written",
         "ok    a.mp4: can be written",
         "ok    s3://recordings/a.mp4: written and deleted in ",
