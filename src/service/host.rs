@@ -12,7 +12,6 @@ use recorder_core::ids::{SessionId, TargetId};
 use recorder_core::live::LiveState;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tracing::Instrument as _;
 
 use super::board::Board;
 use super::commanded::CommandedOrder;
@@ -155,15 +154,11 @@ impl Host {
         self.begun += 1;
         let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let session = SessionId::new(format!("{seconds}-{}-{}", std::process::id(), self.begun));
-        let span = tracing::info_span!("order", session.id = %session);
         let took_slot = capacity == Capacity::Serve;
         let (again, commands) = mpsc::channel(1);
         let (stop, stops) = mpsc::channel(2);
-        let order = {
-            let _inside = span.enter();
-            tracing::info!(room = %room, repeated = is_repeated, refused = !took_slot, "an order");
-            self.order(&room, session.clone(), took_slot, commands)
-        };
+        tracing::info!(session.id = %session, room = %room, repeated = is_repeated, refused = !took_slot, "an order");
+        let order = self.order(&room, session.clone(), took_slot, commands);
         self.running.insert(room.clone(), Running { session, stop });
         if took_slot {
             self.taken += 1;
@@ -189,7 +184,7 @@ impl Host {
             };
             Ended { room, took_slot, outcome }
         };
-        self.tasks.spawn(running.instrument(span));
+        self.tasks.spawn(running);
     }
 
     fn order(&self, room: &amqp::Room, session: SessionId, is_served: bool, again: mpsc::Receiver<()>) -> (SessionOrder, Clock) {

@@ -7,6 +7,7 @@ use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::ids::SessionId;
 use recorder_core::secret::Secret;
 use tokio::sync::{mpsc, oneshot};
+use tracing::Instrument as _;
 
 use super::commanded::{Admitted, Kept, Later, Steward, Wanted};
 use super::job::WantedTarget;
@@ -75,10 +76,11 @@ impl Steward for RoomSteward {
         let (news, told) = oneshot::channel();
         let (keeping, busy) = (self.keeping.clone(), self.busy.clone());
         // Begun now, and done whoever waits for it.
-        tokio::spawn(async move {
+        let delivering = async move {
             keeping.deliver(recording, news).await;
             drop(busy);
-        });
+        };
+        tokio::spawn(delivering.in_current_span());
         Box::pin(async move { told.await.unwrap_or(None) })
     }
 }

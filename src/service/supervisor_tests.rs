@@ -6,8 +6,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 
-use recorder_core::ids::{ParticipantId, SessionId, TakeId, TrackId, TrackKind};
+use recorder_core::ids::{ParticipantId, SessionId, TakeId, TargetId, TrackId, TrackKind};
 use recorder_core::layout::{LookText, NamedText};
+use recorder_core::live::LiveState;
 use tokio::sync::oneshot;
 
 use recorder_core::secret::Secret;

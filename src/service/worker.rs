@@ -7,7 +7,6 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use recorder_core::clock_model::ClockModel;
 use recorder_core::conference::{ConferenceCommand, ConferenceEvent, EndReason};
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::ids::TargetId;
@@ -20,27 +19,27 @@ use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
 use super::deliveries::{Deliveries, DeliveryReport, Outlet};
-use super::job::{ConferenceJob, FromWorker, Job, ResumedTarget, Status, TargetJob, ToWorker, WantedTarget};
+use super::job::{FromWorker, Job, ResumedTarget, Status, TargetJob, ToWorker};
 use super::link::{LinkError, WorkerLink};
 use super::rate::RateMeter;
 use super::renditions::{self, RenditionError};
 use crate::avatar::Avatars;
 use crate::clock::SessionClock;
 use crate::conference::ConferenceHandle;
-use crate::conference::livekit_room::{self, LiveKitSettings};
-use crate::conference::opentalk::controller::{AddressError, Controller};
+use crate::conference::opentalk::controller::AddressError;
 use crate::conference::opentalk::ticket_source::{TicketRequest, TicketSource};
-use crate::conference::opentalk::{self, FormerWorker, OpenTalkSettings};
-use crate::conference::rehearsal::{self, RehearsalSettings};
 use crate::livekit::token_source::{TokenDesk, TokenRequest, TokenSource};
 use crate::media::{self, MediaSink};
 use crate::programme::maker::{Programme, ProgrammeError, ProgrammeEvent};
 use crate::programme::ring::Ring;
 use crate::target::recording::RecordingReport;
 use crate::target::rtmp::LiveReport;
-use crate::trust::{Trust, TrustError};
+use crate::trust::TrustError;
 
+mod enter;
 mod targets;
+
+use enter::enter;
 
 /// How long the last messages may take to reach the supervisor.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -297,7 +296,12 @@ impl Worker {
     async fn obey(&mut self) -> Result<(), WorkerError> {
         while let Some(action) = self.session.poll_action() {
             match action {
-                Action::Tell(command) => self.queue(command),
+                Action::Tell(command) => {
+                    if let ConferenceCommand::Report { target, standing } = &command {
+                        targets::log_standing(target, standing);
+                    }
+                    self.queue(command);
+                }
                 Action::Show(scenes) => {
                     self.avatars.show(&scenes);
                     self.programme.show(&scenes);
@@ -468,36 +472,6 @@ impl Worker {
             tracing::debug!("the Targets did not end in time, or nobody heard of it");
         }
     }
-}
-
-fn enter(
-    job: &Job,
-    clock: SessionClock,
-    media: MediaSink,
-    tokens: TokenSource,
-    tickets: TicketSource,
-) -> Result<ConferenceHandle, WorkerError> {
-    let capture = Box::new(ClockModel::new());
-    Ok(match &job.conference {
-        ConferenceJob::OpenTalk { controller, ca_file, display_name, follows } => {
-            let controller = Controller::at(controller, Trust::load(ca_file.as_deref())?)?;
-            let mut settings = OpenTalkSettings::new(controller, display_name, clock, capture);
-            settings.ingest.mixer_delay = job.mixer_delay;
-            let mut resumed = job.commanded.iter().flat_map(|commanded| &commanded.resumed);
-            let recording = resumed.find(|resumed| resumed.what == WantedTarget::Recording).map(|resumed| resumed.target.clone());
-            settings.former = follows.then(|| FormerWorker { recording });
-            opentalk::enter(settings, media, tickets)
-        }
-        ConferenceJob::LiveKit { url, token, refreshed } => {
-            let mut settings = LiveKitSettings::new(url.clone(), token.clone(), clock, capture);
-            settings.refreshed.clone_from(refreshed);
-            settings.ingest.mixer_delay = job.mixer_delay;
-            livekit_room::enter(settings, media, tokens)
-        }
-        ConferenceJob::Rehearsal { socket } => {
-            rehearsal::enter(RehearsalSettings { socket: socket.clone(), clock }, capture, media)
-        }
-    })
 }
 
 async fn sleep_until(wake: Option<Instant>) {

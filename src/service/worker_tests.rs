@@ -12,7 +12,7 @@ use super::*;
 use crate::avatar::AvatarRules;
 use crate::mixer::sound::LevelSettings;
 use crate::rehearsal::talk::{Ear, FromActors, ToActors, say};
-use crate::service::job::{Caution, LiveRules, Rendition};
+use crate::service::job::{Caution, ConferenceJob, LiveRules, Rendition};
 use crate::service::link::{self, SupervisorLink};
 use crate::storage::Spool;
 use crate::storage::disk::SystemDisk;

@@ -4,23 +4,15 @@
 //! task that calls it, and holds it for at most [`LIMIT`]. The token travels in a header marked as sensitive; what the controller answers is
 //! never passed on, because it may repeat what it was sent.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT, WWW_AUTHENTICATE};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::secret::Secret;
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use url::{Host, Url};
 
 use super::controller::Controller;
+use crate::exchange::{Exchange, ExchangeError};
 
 /// From the first question to the last byte. People wait for five seconds in all.
 pub const LIMIT: Duration = Duration::from_secs(4);
@@ -104,79 +96,34 @@ impl Controller {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(&self, token: &Secret, room: &StartRoom) -> Result<Secret, StartError> {
-        tokio::time::timeout(LIMIT, self.ask(token, room)).await.unwrap_or(Err(StartError::TooSlow))
-    }
-
-    async fn ask(&self, token: &Secret, room: &StartRoom) -> Result<Secret, StartError> {
-        let url = self.service("v1/services/recording/start");
-        let host = url.host().ok_or(StartError::NotHere)?;
-        let port = url.port_or_known_default().ok_or(StartError::NotHere)?;
-        let connected = match &host {
-            Host::Domain(name) => TcpStream::connect((*name, port)).await,
-            Host::Ipv4(address) => TcpStream::connect((*address, port)).await,
-            Host::Ipv6(address) => TcpStream::connect((*address, port)).await,
-        };
-        let stream = connected.map_err(StartError::Unreachable)?;
-        if url.scheme() != "https" {
-            return exchange(stream, &url, token, room).await;
-        }
-        let name = match &host {
-            Host::Domain(name) => ServerName::try_from((*name).to_owned()).map_err(|_| StartError::NotHere)?,
-            Host::Ipv4(address) => ServerName::from(IpAddr::from(*address)),
-            Host::Ipv6(address) => ServerName::from(IpAddr::from(*address)),
-        };
-        let tls = TlsConnector::from(self.trust.config.clone());
-        let stream = tls.connect(name, stream).await.map_err(StartError::NotSecure)?;
-        exchange(stream, &url, token, room).await
+        let mut bearer =
+            HeaderValue::from_str(&format!("Bearer {}", token.expose().trim())).map_err(|_| StartError::TokenText)?;
+        bearer.set_sensitive(true);
+        let body = serde_json::to_vec(room).map_err(|_| StartError::BadRoom)?;
+        let request = Request::post(self.service("v1/services/recording/start").as_str())
+            .header(ACCEPT, "application/json")
+            .header(CONTENT_TYPE, "application/json")
+            .header(AUTHORIZATION, bearer)
+            .body(body)
+            .map_err(|_| StartError::NotHere)?;
+        read(&Exchange::new(self.trust.clone(), LIMIT).ask(request).await?)
     }
 }
 
-async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    url: &Url,
-    token: &Secret,
-    room: &StartRoom,
-) -> Result<Secret, StartError> {
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|_| StartError::NotUnderstood)?;
-    let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose().trim())).map_err(|_| StartError::TokenText)?;
-    bearer.set_sensitive(true);
-    let body = serde_json::to_vec(room).map_err(|_| StartError::BadRoom)?;
-    let request = Request::post(url.path())
-        .header(HOST, &url[url::Position::BeforeHost..url::Position::AfterPort])
-        .header(USER_AGENT, concat!("roomcast/", env!("CARGO_PKG_VERSION")))
-        .header(ACCEPT, "application/json")
-        .header(CONTENT_TYPE, "application/json")
-        .header(AUTHORIZATION, bearer)
-        .body(Full::<Bytes>::from(body))
-        .map_err(|_| StartError::TokenText)?;
-    let answer = async {
-        let response = sender.send_request(request).await.map_err(broken)?;
-        let verdict = verdict(&response);
-        read(response, verdict).await
-    };
-    tokio::pin!(connection, answer);
-    let mut is_open = true;
-    loop {
-        tokio::select! {
-            result = &mut answer => return result,
-            // What has come is still read after the server has closed.
-            _ = &mut connection, if is_open => is_open = false,
+impl From<ExchangeError> for StartError {
+    fn from(error: ExchangeError) -> Self {
+        match error {
+            ExchangeError::Address => Self::NotHere,
+            ExchangeError::Unreachable(source) => Self::Unreachable(source),
+            ExchangeError::NotSecure(source) => Self::NotSecure(source),
+            ExchangeError::TooSlow => Self::TooSlow,
+            ExchangeError::Protocol | ExchangeError::TooLarge => Self::NotUnderstood,
         }
-    }
-}
-
-/// A connection that ended in the middle may be better the next time; one that speaks something else will not.
-fn broken(error: hyper::Error) -> StartError {
-    if error.is_parse() {
-        StartError::NotUnderstood
-    } else {
-        StartError::Unreachable(std::io::Error::new(std::io::ErrorKind::ConnectionAborted, error))
     }
 }
 
 /// What the head of the answer says; `None` for a ticket.
-fn verdict(response: &Response<Incoming>) -> Option<StartError> {
+fn verdict(response: &Response<Vec<u8>>) -> Option<StartError> {
     match response.status().as_u16() {
         200..=299 => None,
         // Only a token that is not believed is answered with the header; one without the role is not.
@@ -190,7 +137,7 @@ fn verdict(response: &Response<Incoming>) -> Option<StartError> {
     }
 }
 
-async fn read(response: Response<Incoming>, verdict: Option<StartError>) -> Result<Secret, StartError> {
+fn read(response: &Response<Vec<u8>>) -> Result<Secret, StartError> {
     #[derive(serde::Deserialize)]
     struct Answer {
         ticket: String,
@@ -199,23 +146,16 @@ async fn read(response: Response<Incoming>, verdict: Option<StartError>) -> Resu
     struct Refusal {
         code: String,
     }
-    let mut body = response.into_body();
-    let mut bytes = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(broken)?;
-        if let Some(data) = frame.data_ref() {
-            if bytes.len() + data.len() > LARGEST_ANSWER {
-                return Err(verdict.unwrap_or(StartError::NotUnderstood));
-            }
-            bytes.extend_from_slice(data);
-        }
+    let (verdict, bytes) = (verdict(response), response.body());
+    if bytes.len() > LARGEST_ANSWER {
+        return Err(verdict.unwrap_or(StartError::NotUnderstood));
     }
     let Some(verdict) = verdict else {
-        let answer: Answer = serde_json::from_slice(&bytes).map_err(|_| StartError::NotUnderstood)?;
+        let answer: Answer = serde_json::from_slice(bytes).map_err(|_| StartError::NotUnderstood)?;
         return Ok(Secret::new(answer.ticket));
     };
     // From 0.32 on, a full storage is a refusal of its own; its code is not told in any document, but names what is full.
-    let code = serde_json::from_slice::<Refusal>(&bytes).map(|refusal| refusal.code).unwrap_or_default();
+    let code = serde_json::from_slice::<Refusal>(bytes).map(|refusal| refusal.code).unwrap_or_default();
     let is_refusal = matches!(verdict, StartError::Refused(_) | StartError::RoleMissing | StartError::BadRoom);
     if is_refusal && (code.contains("storage") || code.contains("quota")) { Err(StartError::StorageFull) } else { Err(verdict) }
 }

@@ -1,6 +1,6 @@
 //! What a worker's Targets say, and those that moderators command.
 
-use recorder_core::conference::Delivery;
+use recorder_core::conference::{Delivery, Standing};
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::ids::TargetId;
 use recorder_core::live::LiveState;
@@ -61,6 +61,16 @@ pub(super) fn no_ticket() -> Fault {
 fn unusable(why: DestinationError) -> Fault {
     let sentence = format!("The stream cannot begin: {why}.");
     Fault { scope: Scope::Target, blame: Blame::Destination, retry: Retry::Never, sentence }
+}
+
+/// Notes what the room is shown, so that a moderator's question can be answered later.
+pub(super) fn log_standing(target: &TargetId, standing: &Standing) {
+    match standing {
+        Standing::Error { code, message } => {
+            tracing::warn!(target.id = %target, code, reason = message, "the room is shown an error")
+        }
+        other => tracing::info!(target.id = %target, shown = ?other.light(), "the room is shown"),
+    }
 }
 
 impl Worker {

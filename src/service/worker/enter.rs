@@ -1,0 +1,50 @@
+//! The way into a room, whichever system it lives in.
+
+use recorder_core::clock_model::ClockModel;
+
+use super::WorkerError;
+use crate::clock::SessionClock;
+use crate::conference::ConferenceHandle;
+use crate::conference::livekit_room::{self, LiveKitSettings};
+use crate::conference::opentalk::controller::Controller;
+use crate::conference::opentalk::ticket_source::TicketSource;
+use crate::conference::opentalk::{self, FormerWorker, OpenTalkSettings};
+use crate::conference::rehearsal::{self, RehearsalSettings};
+use crate::livekit::token_source::TokenSource;
+use crate::media::MediaSink;
+use crate::service::job::{ConferenceJob, Job, WantedTarget};
+use crate::trust::Trust;
+
+/// Enters, at once and in the background.
+///
+/// # Errors
+/// An address or a file with certificates, although the supervisor has checked them.
+pub(super) fn enter(
+    job: &Job,
+    clock: SessionClock,
+    media: MediaSink,
+    tokens: TokenSource,
+    tickets: TicketSource,
+) -> Result<ConferenceHandle, WorkerError> {
+    let capture = Box::new(ClockModel::new());
+    Ok(match &job.conference {
+        ConferenceJob::OpenTalk { controller, ca_file, display_name, follows } => {
+            let controller = Controller::at(controller, Trust::load(ca_file.as_deref())?)?;
+            let mut settings = OpenTalkSettings::new(controller, display_name, clock, capture);
+            settings.ingest.mixer_delay = job.mixer_delay;
+            let mut resumed = job.commanded.iter().flat_map(|commanded| &commanded.resumed);
+            let recording = resumed.find(|resumed| resumed.what == WantedTarget::Recording).map(|resumed| resumed.target.clone());
+            settings.former = follows.then(|| FormerWorker { recording });
+            opentalk::enter(settings, media, tickets)
+        }
+        ConferenceJob::LiveKit { url, token, refreshed } => {
+            let mut settings = LiveKitSettings::new(url.clone(), token.clone(), clock, capture);
+            settings.refreshed.clone_from(refreshed);
+            settings.ingest.mixer_delay = job.mixer_delay;
+            livekit_room::enter(settings, media, tokens)
+        }
+        ConferenceJob::Rehearsal { socket } => {
+            rehearsal::enter(RehearsalSettings { socket: socket.clone(), clock }, capture, media)
+        }
+    })
+}
