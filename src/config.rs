@@ -116,11 +116,38 @@ pub struct Programme {
     /// Rate of the AAC sound in kbit/s, 32 to 320.
     #[schemars(with = "u16")]
     pub sound_kbps: u32,
+    /// Who encodes the pictures: `software` is x264; `nvenc`, `qsv` and `va` are encoders of hardware, and `auto` is the first of those that works. Hardware is
+    /// used only when a Session's first test encode with it was good, and never by a worker that replaces one that died; otherwise x264 is.
+    pub encoder: Encoder,
+}
+
+/// Who encodes the pictures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoder {
+    /// x264.
+    #[default]
+    Software,
+    /// The first hardware that is proven.
+    Auto,
+    /// NVIDIA.
+    Nvenc,
+    /// Intel.
+    Qsv,
+    /// VA-API.
+    Va,
 }
 
 impl Default for Programme {
     fn default() -> Self {
-        Self { size: PictureSize::new_unchecked(1280, 720), fps: 30, language: Language::En, video_kbps: None, sound_kbps: 128 }
+        Self {
+            size: PictureSize::new_unchecked(1280, 720),
+            fps: 30,
+            language: Language::En,
+            video_kbps: None,
+            sound_kbps: 128,
+            encoder: Encoder::default(),
+        }
     }
 }
 

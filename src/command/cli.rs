@@ -18,6 +18,7 @@ use recorder_core::secret::Secret;
 
 use crate::check::Finding;
 use crate::config::{self, Config, PictureSize, Span};
+use crate::graph::EncoderWish;
 use crate::service::job::Rendition;
 use crate::service::process::leave_no_core_dump;
 use crate::service::progress::SyncFigure;
@@ -43,7 +44,7 @@ pub struct Roles {
     /// Measures a file that a rehearsal made.
     pub inspect: fn(&Path) -> Result<Inspection, Fault>,
     /// Looks whether this machine can do what a Session needs.
-    pub check: fn(&[Rendition]) -> Vec<Finding>,
+    pub check: fn(&[Rendition], EncoderWish) -> Vec<Finding>,
     /// Makes an access token: API key, its secret, room, identity, lifetime.
     pub mint: fn(&str, &Secret, &str, &str, Duration) -> Result<Secret, Fault>,
 }

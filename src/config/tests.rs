@@ -17,7 +17,7 @@ fn bad_files_have_exact_messages() {
     let table = [
         (
             "[programme]\nwidht = 3\n",
-            "roomcast.toml, line 2: programme.widht: unknown field `widht`, expected one of `size`, `fps`, `language`, `video_kbps`, `sound_kbps`",
+            "roomcast.toml, line 2: programme.widht: unknown field `widht`, expected one of `size`, `fps`, `language`, `video_kbps`, `sound_kbps`, `encoder`",
         ),
         (
             "[programme]\n\nsize = \"0x0\"\n",
@@ -213,7 +213,7 @@ fn bad_variables_are_named() {
         (
             "ROOMCAST_PROGRAMME__HEIGHT",
             "720",
-            "unknown field `height`, expected one of `size`, `fps`, `language`, `video_kbps`, `sound_kbps`",
+            "unknown field `height`, expected one of `size`, `fps`, `language`, `video_kbps`, `sound_kbps`, `encoder`",
         ),
         ("ROOMCAST_NOTHING__HEIGHT", "720", "unknown field `nothing`, expected one of {sections}"),
         ("ROOMCAST_RENDITIONS__SMALL__SIZE", "wide", "\"wide\" is not a size; write it like \"1280x720\""),

@@ -6,14 +6,18 @@
 
 mod decoder;
 mod encoder;
+mod encoder_kind;
 mod film;
 mod loops;
+mod proof;
 mod template;
 
 pub use decoder::{Decoded, DecoderGraph, DecoderOutput};
 pub use encoder::{EncodedPacket, SoundEncoder, VideoEncoder, VideoSettings};
+pub use encoder_kind::{EncoderKind, EncoderWish, Hardware};
 pub use film::{FilmReader, FilmStream, FilmTime};
 pub use loops::{LoopChain, LoopEncoder, LoopFault, LoopSettings};
+pub use proof::{ProofError, choose, prove};
 pub(crate) use template::lower_this_thread;
 pub use template::{Graph, GraphError, GraphFault, Template, check_all};
 
@@ -30,7 +34,7 @@ pub fn package_of(element: &str) -> &'static str {
     match element {
         "x264enc" => "gstreamer1.0-plugins-ugly",
         "vp8dec" | "vp9dec" | "vp8enc" | "qtdemux" => "gstreamer1.0-plugins-good",
-        "h264parse" => "gstreamer1.0-plugins-bad",
+        "h264parse" | "vah264enc" | "nvh264enc" | "qsvh264enc" => "gstreamer1.0-plugins-bad",
         _ if element.starts_with("av") => "gstreamer1.0-libav",
         _ => "gstreamer1.0-plugins-base",
     }

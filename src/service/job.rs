@@ -16,6 +16,7 @@ use recorder_core::time::SessionTime;
 use serde::{Deserialize, Serialize};
 
 use crate::avatar::AvatarRules;
+use crate::graph::EncoderWish;
 use crate::mixer::sound::LevelSettings;
 use crate::target::rtmp::LiveFigures;
 
@@ -34,6 +35,8 @@ pub struct Job {
     pub renditions: Vec<Rendition>,
     /// How long the mixer waits for late media.
     pub mixer_delay: Duration,
+    /// Who encodes the pictures.
+    pub encoder: EncoderWish,
     /// How loud everybody is made.
     pub level: LevelSettings,
     /// What is to be delivered.

@@ -16,6 +16,7 @@ use recorder_core::time::SessionTime;
 use super::commanded::CommandedOrder;
 use super::job::{LiveJob, LiveRules, Rendition, Status};
 use crate::avatar::AvatarRules;
+use crate::graph::EncoderWish;
 use crate::mixer::sound::LevelSettings;
 use crate::storage::RecordingUploads;
 use crate::storage::recording_uploads::Uploads;
@@ -70,6 +71,8 @@ pub struct SessionOrder {
     pub look: LookText,
     /// Size, rate and quality of each encoding; at least one.
     pub renditions: Vec<Rendition>,
+    /// Who encodes the pictures.
+    pub encoder: EncoderWish,
     /// How long the mixer waits.
     pub mixer_delay: Duration,
     /// How loud everybody is made.

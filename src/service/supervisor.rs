@@ -26,6 +26,7 @@ pub use super::order::{
 };
 use super::process::{Exit, Launcher, Running};
 use super::usage::{PeakMemory, cpu_of, own_cpu};
+use crate::graph::EncoderWish;
 
 mod hear;
 
@@ -311,6 +312,8 @@ impl Session<'_> {
             look: self.order.look.clone(),
             renditions: self.order.renditions.clone(),
             mixer_delay: self.order.mixer_delay,
+            // What has broken once may break again, and a recording goes on in its next part.
+            encoder: if attempt > 1 { EncoderWish::Software } else { self.order.encoder },
             level: self.order.level,
             targets: self.targets(),
             live: self.order.live.clone(),

@@ -8,7 +8,7 @@ use recorder_core::ids::SessionId;
 use recorder_core::secret::Secret;
 use recorder_core::stage::ConsentRule;
 
-use super::look::{look, rendition};
+use super::look::{self, look, rendition};
 use super::operate::Desk;
 use super::session::{self, Listening};
 use super::{Failure, targets};
@@ -138,6 +138,7 @@ fn plan(config: &Config) -> Result<impl Fn(SessionId, u64) -> SessionOrder + Sen
         look: look.clone(),
         renditions: vec![rendition.clone()],
         mixer_delay: config.mixer.delay.duration(),
+        encoder: look::encoder(config.programme.encoder),
         level: session::level(&config.sound),
         duration: None,
         room_empty_grace: config.session.room_empty_grace.duration(),

@@ -18,7 +18,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::look::{look, rendition};
+use super::look::{self, look, rendition};
 use super::operate::Desk;
 use super::targets::{self, Live, Recorded, Wanted};
 use super::{Failure, Inspection, complain, screen};
@@ -144,6 +144,7 @@ pub(super) fn run(
         look,
         renditions,
         mixer_delay: config.mixer.delay.duration(),
+        encoder: look::encoder(config.programme.encoder),
         level: level(&config.sound),
         duration,
         room_empty_grace: config.session.room_empty_grace.duration(),
