@@ -5,6 +5,7 @@
 //! Refuses unknown fields, values out of range, and to repeat a secret in an error. `docs/config.md` and `samples/config.toml` are
 //! made from the doc comments and defaults here by `roomcast generate` (see [`generate`]).
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use recorder_core::secret::Secret;
@@ -50,6 +51,8 @@ pub struct Config {
     pub live: Live,
     /// Live destinations by name, for `--to NAME`: up to 40 small letters, digits and - each.
     pub destinations: Destinations,
+    /// The programme monitor: a web page that shows what goes out, and how each Target stands.
+    pub monitor: Monitor,
     /// What is logged, to standard error.
     pub log: Log,
 }
@@ -180,6 +183,21 @@ pub struct LiveKit {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", example = &"/run/secrets/livekit")]
     pub api_secret_file: Option<PathBuf>,
+}
+
+/// The programme monitor: a web page that shows what goes out, and how each Target stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Monitor {
+    /// Address and port at which the page is. When absent there is none; port 0 takes one that is free.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", example = &"127.0.0.1:8088")]
+    pub address: Option<SocketAddr>,
+    /// File that holds the token which viewers must know, 16 characters or more; needed for any address but 127.0.0.1 and ::1. What is
+    /// shown is encrypted, the token is not: put a proxy with TLS before a monitor that is reached over a network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", example = &"/run/secrets/monitor")]
+    pub token_file: Option<PathBuf>,
 }
 
 /// What is logged, to standard error.

@@ -102,6 +102,7 @@ fn order() -> SessionOrder {
         recording: Some(RecordingOrder { folder: PathBuf::from("/spool/s"), uploads: None }),
         lives: Vec::new(),
         live: LiveRules::default(),
+        monitor: None,
     }
 }
 

@@ -32,6 +32,7 @@ use crate::livekit::token_source::{TokenDesk, TokenRequest, TokenSource};
 use crate::media::{self, MediaSink};
 use crate::programme::maker::{Programme, ProgrammeError, ProgrammeEvent, ProgrammeSettings};
 use crate::programme::ring::Ring;
+use crate::target::monitor::feeder::Feeder;
 use crate::target::recording::RecordingReport;
 use crate::target::rtmp::LiveReport;
 
@@ -110,6 +111,8 @@ struct Worker {
     overload: Overload,
     fps: RateMeter,
     outcome: Option<Outcome>,
+    /// Feeds the programme monitor, if there is one, until the worker ends.
+    _feeder: Option<Feeder>,
 }
 
 impl Worker {
@@ -129,6 +132,10 @@ impl Worker {
             delay: job.mixer_delay,
         };
         let (programme, programme_events) = Programme::start(settings, clock, source, ring.clone())?;
+        let feeder = job.monitor.as_deref().and_then(|path| {
+            let feeder = Feeder::start(path, ring.clone());
+            feeder.inspect_err(|error| tracing::warn!(%error, "there is no programme monitor")).ok()
+        });
         let layout = Layout::parse("layout", &job.layout)?;
         let (deliveries, reports) = Deliveries::new(&job.targets, job.live.clone(), &job.rendition, job.first_take, ring, clock);
         let session = Session::new(
@@ -161,6 +168,7 @@ impl Worker {
             overload: Overload::default(),
             fps: RateMeter::default(),
             outcome: None,
+            _feeder: feeder,
         })
     }
 
