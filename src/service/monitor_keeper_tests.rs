@@ -13,8 +13,10 @@ use super::*;
 use crate::service::link;
 use crate::service::process::Exit;
 
-const QUICK: MonitorPatience =
-    MonitorPatience { pause: Duration::from_millis(30), silence: Duration::from_millis(150), exit: Duration::from_secs(5) };
+const PATIENT: MonitorPatience =
+    MonitorPatience { pause: Duration::from_millis(30), silence: Duration::from_secs(9), exit: Duration::from_secs(5) };
+/// For a monitor that is meant to be found wanting.
+const QUICK: MonitorPatience = MonitorPatience { silence: Duration::from_millis(60), ..PATIENT };
 
 /// A monitor of the test.
 struct Fake {
@@ -41,10 +43,10 @@ impl Launcher for Fakes {
     }
 }
 
-fn keeper() -> (MonitorKeeper, mpsc::UnboundedReceiver<(Fake, oneshot::Sender<Exit>)>) {
+fn keeper(patience: MonitorPatience) -> (MonitorKeeper, mpsc::UnboundedReceiver<(Fake, oneshot::Sender<Exit>)>) {
     let (there, monitors) = mpsc::unbounded_channel();
     let job = MonitorJob { epoch_ns: 7, feed: "/private/feed".into(), token: Some(Secret::new("canary")) };
-    (MonitorKeeper::start(Box::new(Fakes { count: Arc::default(), there }), job, QUICK), monitors)
+    (MonitorKeeper::start(Box::new(Fakes { count: Arc::default(), there }), job, patience), monitors)
 }
 
 const DEAD: Exit = Exit { how: Death::Signal(9), cpu: Duration::ZERO };
@@ -59,7 +61,7 @@ impl View for Nobody {
 
 #[tokio::test]
 async fn each_monitor_gets_its_job_and_the_newest_state_and_a_dead_one_is_replaced() {
-    let (keeper, mut monitors) = keeper();
+    let (keeper, mut monitors) = keeper(PATIENT);
     let (mut first, died) = monitors.recv().await.unwrap();
     let Some(ToMonitor::Job(job)) = first.link.incoming.next().await.unwrap() else { panic!("no job first") };
     assert_eq!((job.epoch_ns, job.token.unwrap().expose()), (7, "canary"));
@@ -81,7 +83,7 @@ async fn each_monitor_gets_its_job_and_the_newest_state_and_a_dead_one_is_replac
 
 #[tokio::test]
 async fn one_that_says_nothing_is_killed() {
-    let (keeper, mut monitors) = keeper();
+    let (keeper, mut monitors) = keeper(QUICK);
     let (mut first, died) = monitors.recv().await.unwrap();
     assert_eq!(first.signals.recv().await, Some(Signal::SIGKILL));
     died.send(DEAD).unwrap();

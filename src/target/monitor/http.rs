@@ -43,8 +43,8 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 const SDP: &str = "application/sdp";
 const WHEP: &str = "/whep";
 /// The page loads its own files and speaks with us, and nothing else; nobody puts it into a frame.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; media-src 'self' blob: mediastream:; \
-                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
+                      media-src 'self' blob: mediastream:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Who lets viewers in.
 pub(super) struct Door {
@@ -181,12 +181,15 @@ impl Door {
 
     /// A page of another site may have its name point to this machine; only requests under our own name are meant for us.
     fn is_meant(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        // Where a token is needed no other page knows it, and a proxy may have a name of its own.
+        if self.token.is_some() {
+            return Ok(());
+        }
         let host = text_of(headers, &header::HOST);
         let name =
             host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(name, _)| name);
         let is_local = matches!(name, "localhost" | "[::1]") || name.parse().is_ok_and(|ip: std::net::Ipv4Addr| ip.is_loopback());
-        // Where a token is needed the name says nothing: a proxy may have its own.
-        if self.token.is_none() && !is_local {
+        if !is_local {
             let sentence = "this monitor is reached as localhost or 127.0.0.1 only";
             return Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, "wrong_host", sentence));
         }

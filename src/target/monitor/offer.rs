@@ -258,6 +258,8 @@ pub(super) mod tests {
     }
 
     proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
         #[test]
         fn no_text_makes_it_panic(line in 0_usize..60, text in "[ -~\r\n]{0,40}") {
             let offer = browser_offer();

@@ -71,6 +71,7 @@ async function watch() {
   const again = (why) => {
     if (peer !== mine) return;
     peer = null;
+    mine.leave();
     mine.close();
     notice(why);
     setTimeout(watch, AGAIN_MS);
