@@ -11,8 +11,8 @@ export ROOMCAST_CACHE="$cache"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$cache/target}"
 
 # To build Roomcast, to record, and to read the film back.
-packages="build-essential cmake pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libyuv-dev
-gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav
+packages="build-essential cmake pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstreamer-plugins-bad1.0-dev libyuv-dev
+gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly gstreamer1.0-libav gstreamer1.0-nice
 fontconfig fonts-dejavu-core"
 # What the tests use beside these, beside Rust, Go, a JDK with Maven, and Node.
 test_packages="ffmpeg fonts-noto-core fonts-noto-cjk fonts-noto-color-emoji chromium"

@@ -41,7 +41,7 @@ const ENCODE_LIMIT: Duration = Duration::from_secs(20);
 
 /// Looks at everything but what is elsewhere.
 pub fn media(rendition: &Rendition) -> Vec<Finding> {
-    vec![elements(), pictures(rendition), sound(rendition), fonts(), receive_buffer()]
+    vec![elements(), monitor(), pictures(rendition), sound(rendition), fonts(), receive_buffer()]
 }
 
 fn elements() -> Finding {
@@ -58,11 +58,25 @@ fn elements() -> Finding {
     let result = if missing.is_empty() {
         Ok(format!("all elements of {} graphs are there", templates.len()))
     } else {
-        let each: Vec<String> =
-            missing.iter().map(|element| format!("{element} is missing: install {}", graph::package_of(element))).collect();
-        Err(each.join("; "))
+        Err(advice(&missing))
     };
     Finding::new("GStreamer", result)
+}
+
+fn monitor() -> Finding {
+    let result = match graph::missing_for_monitor() {
+        Err(error) => Err(format!("{error}: install {}", graph::PACKAGE)),
+        Ok(missing) if missing.is_empty() => Ok("all elements are there".into()),
+        Ok(missing) => Err(advice(&missing)),
+    };
+    Finding::new("programme monitor", result)
+}
+
+/// What to install.
+fn advice(missing: &[&str]) -> String {
+    let each: Vec<String> =
+        missing.iter().map(|element| format!("{element} is missing: install {}", graph::package_of(element))).collect();
+    each.join("; ")
 }
 
 fn pictures(rendition: &Rendition) -> Finding {
@@ -193,7 +207,7 @@ mod tests {
     #[test]
     fn this_machine_can_encode() {
         let rendition = Rendition { width_px: 320, height_px: 180, fps: 30, video_kbps: 300, sound_kbps: 64 };
-        for finding in [elements(), pictures(&rendition), sound(&rendition), fonts()] {
+        for finding in [elements(), monitor(), pictures(&rendition), sound(&rendition), fonts()] {
             assert!(finding.result.is_ok(), "{finding:?}");
         }
     }

@@ -16,6 +16,7 @@ mod delivery;
 pub mod generate;
 mod load;
 mod look;
+mod monitor;
 mod value;
 
 pub use avatars::Avatars;
@@ -23,6 +24,7 @@ pub use delivery::{Addressing, Checksums, Destination, Destinations, Live, Prese
 pub(crate) use load::reason;
 pub use load::{ConfigError, load, parse};
 pub use look::{Language, Layout, Slates, Strip};
+pub use monitor::Monitor;
 pub use value::{ConfigSecret, PictureSize, SizeError, Span, SpanError, bad_server_url};
 
 /// Whether a variable holds a secret. No child process inherits it: workers get what they need over their private socket.
@@ -62,6 +64,8 @@ pub struct Config {
     pub live: Live,
     /// Live destinations by name, for `--to NAME`: up to 40 small letters, digits and - each.
     pub destinations: Destinations,
+    /// The programme monitor: a web page that shows what goes out, and how each Target stands.
+    pub monitor: Monitor,
     /// What is logged, to standard error.
     pub log: Log,
 }

@@ -52,6 +52,8 @@ pub struct Job {
     pub first_take: TakeId,
     /// How much to attempt after earlier workers died.
     pub caution: Caution,
+    /// Path of the private Unix socket on which the programme monitor gets the packets, if one is wanted.
+    pub monitor: Option<PathBuf>,
 }
 
 /// Size, rate and quality of one encoding of the Programme.
@@ -249,15 +251,16 @@ fn number_or_zero<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f
     Ok(Option::<f32>::deserialize(deserializer)?.unwrap_or(0.0))
 }
 
-mod optional_secret {
+/// A secret that may be absent, on a private socket.
+pub(super) mod optional_secret {
     use recorder_core::secret::Secret;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in super::super) fn serialize<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
         secret.as_ref().map(Secret::expose).serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
         Ok(Option::<String>::deserialize(deserializer)?.map(Secret::new))
     }
 }

@@ -76,6 +76,8 @@ pub struct SessionOrder {
     pub live: LiveRules,
     /// How pictures of people are fetched.
     pub avatars: AvatarRules,
+    /// Path of the private Unix socket on which a programme monitor gets the packets, if one is wanted.
+    pub monitor: Option<PathBuf>,
 }
 
 /// A recording that is wanted.
@@ -115,6 +117,8 @@ pub struct Snapshot {
     pub bytes: u64,
     /// The first programme instant is recorded.
     pub recording: bool,
+    /// Programme time of the recording that is safe, over all Takes; `None` when nothing is to be recorded.
+    pub recorded: Option<Duration>,
     /// The live destinations, in the order in which they were given.
     pub lives: Vec<LiveStand>,
     /// The uploads.

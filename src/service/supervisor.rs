@@ -256,6 +256,7 @@ impl Session<'_> {
             max_duration: self.order.max_duration,
             first_take: TakeId(self.takes + 1),
             caution: caution.clone(),
+            monitor: self.order.monitor.clone(),
         };
         let process = launcher.launch()?;
         let link = SupervisorLink::open(process.socket.try_clone()?)?;
@@ -366,6 +367,7 @@ impl Session<'_> {
         let looked = Instant::now();
         let now = (self.clock)();
         self.outcome.last.elapsed = now.since(SessionTime::ZERO);
+        self.outcome.last.recorded = self.order.recording.is_some().then(|| self.recorded());
         if let Some(uploads) = self.order.recording.as_ref().and_then(|recording| recording.uploads.as_ref()) {
             self.outcome.last.uploads = uploads.status().borrow().clone();
         }

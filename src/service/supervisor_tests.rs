@@ -107,6 +107,7 @@ fn order() -> SessionOrder {
         lives: Vec::new(),
         live: LiveRules::default(),
         avatars: AvatarRules::default(),
+        monitor: None,
     }
 }
 

@@ -35,6 +35,7 @@ use crate::livekit::token_source::{TokenDesk, TokenRequest, TokenSource};
 use crate::media::{self, MediaSink};
 use crate::programme::maker::{Programme, ProgrammeError, ProgrammeEvent, ProgrammeSettings, RenditionSettings};
 use crate::programme::ring::Ring;
+use crate::target::monitor::feeder::Feeder;
 use crate::target::recording::RecordingReport;
 use crate::target::rtmp::LiveReport;
 
@@ -114,6 +115,8 @@ struct Worker {
     overload: Overload,
     fps: RateMeter,
     outcome: Option<Outcome>,
+    /// Feeds the programme monitor, if there is one, until the worker ends.
+    _feeder: Option<Feeder>,
 }
 
 impl Worker {
@@ -133,6 +136,10 @@ impl Worker {
             level: job.level,
         };
         let (programme, programme_events) = Programme::start(settings, clock, source, vec![ring.clone()])?;
+        let feeder = job.monitor.as_deref().and_then(|path| {
+            let feeder = Feeder::start(path, ring.clone());
+            feeder.inspect_err(|error| tracing::warn!(%error, "there is no programme monitor")).ok()
+        });
         let (layout, dress) = job.look.check()?;
         let (deliveries, reports) = Deliveries::new(&job.targets, job.live.clone(), &job.rendition, job.first_take, ring, clock);
         let session = Session::new(
@@ -167,6 +174,7 @@ impl Worker {
             overload: Overload::default(),
             fps: RateMeter::default(),
             outcome: None,
+            _feeder: feeder,
         })
     }
 

@@ -36,6 +36,7 @@ fn job(socket: &Path, folder: &Path) -> Job {
         max_duration: Duration::from_secs(3600),
         first_take: TakeId(1),
         caution: Caution::None,
+        monitor: None,
     }
 }
 

@@ -23,6 +23,8 @@ pub mod s3;
 pub mod spool;
 pub mod stand_in;
 pub mod uploads;
+pub mod watching;
+pub mod whep;
 
 use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;

@@ -19,15 +19,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::look::look;
+use super::monitor::Monitor;
 use super::targets::{self, Live, Wanted};
 use super::{Failure, Inspection, complain, screen};
 use crate::clock::SessionClock;
 use crate::config::{Config, Sound, SoundLevel};
 use crate::mixer::sound::LevelSettings;
 use crate::service::job::Rendition;
+use crate::service::monitor_keeper::MonitorKeeper;
 use crate::service::process::{OwnProgram, without_secrets};
 use crate::service::progress::{Progress, SyncFigure, table, uploads_table};
-use crate::service::supervisor::{self, Outcome, Patience, RecordingOrder, Room, SessionOrder};
+use crate::service::supervisor::{self, Outcome, Patience, RecordingOrder, Room, SessionOrder, View};
 use crate::storage::disk::SystemDisk;
 use crate::storage::inventory::sweep;
 use crate::storage::spool::{NOTES, RESERVE, Spool, part_name};
@@ -39,6 +41,7 @@ pub(super) struct Plan {
     look: LookText,
     wanted: Wanted,
     duration: Option<Duration>,
+    monitor: Option<Monitor>,
 }
 
 /// How often the progress of uploads is shown.
@@ -77,7 +80,10 @@ pub(super) fn plan(config: &Config, wanted: Wanted, duration: Option<Duration>) 
     if duration.is_some_and(|d| d < Duration::from_secs(1)) {
         return Err(Failure::operator("--duration must be at least 1s"));
     }
-    Ok(Plan { config: config.clone(), look: look(config)?, wanted, duration })
+    let look = look(config)?;
+    // Last, because from here on it listens.
+    let monitor = Monitor::prepare(config)?;
+    Ok(Plan { config: config.clone(), look, wanted, duration, monitor })
 }
 
 /// Who listens for Ctrl-C, SIGTERM, and SIGHUP of a terminal that was closed. Made before anything is started that must be ended again.
@@ -114,7 +120,7 @@ pub(super) fn run(
     // Held until the streams have ended.
     let _claims = targets::claim(&plan.wanted.lives)?;
     let folder = make_spool(&plan, &session).map_err(|e| Failure::from(e.to_fault()))?;
-    let Plan { config, look, wanted, duration } = plan;
+    let Plan { config, look, wanted, duration, monitor } = plan;
     let uploads = match &folder {
         Some(folder) if !wanted.objects.is_empty() => {
             let stores = targets::stores(&config, &wanted.objects)?;
@@ -141,12 +147,25 @@ pub(super) fn run(
         lives: wanted.lives.iter().map(Live::job).collect(),
         live: targets::live_rules(&config),
         avatars: config.avatars.rules(),
+        monitor: monitor.as_ref().map(Monitor::feed),
     };
     let mut launcher = OwnProgram { arguments: own_arguments(config_file.as_deref(), "worker") };
     let mut progress = Progress::new(std::io::stderr(), screen());
+    let keeper = monitor.as_ref().map(|monitor| watched(monitor, config_file.as_deref(), clock, &listening)).transpose()?;
     let clock = Arc::new(move || clock.now());
     let Listening { runtime, stops } = &mut listening;
-    let outcome = runtime.block_on(supervisor::run(order, &mut launcher, stops, &mut progress, clock, Patience::default()));
+    let outcome = runtime.block_on(async {
+        let mut beside = keeper.as_ref().map(|keeper| keeper.beside(&mut progress));
+        let view: &mut dyn View = match &mut beside {
+            Some(both) => both,
+            None => &mut progress,
+        };
+        supervisor::run(order, &mut launcher, stops, view, clock, Patience::default()).await
+    });
+    if let Some(keeper) = keeper {
+        runtime.block_on(keeper.end());
+    }
+    drop(monitor);
     progress.end();
     let inspection = if actors.is_some() { Inspect::Sync } else { Inspect::Nothing };
     drop(actors);
@@ -165,6 +184,19 @@ pub(super) fn run(
         }
         (conclusion, sent) => conclusion.and(sent),
     }
+}
+
+/// Starts the programme monitor, and says where it is.
+fn watched(
+    monitor: &Monitor,
+    config_file: Option<&Path>,
+    clock: SessionClock,
+    listening: &Listening,
+) -> Result<MonitorKeeper, Failure> {
+    let _inside = listening.enter();
+    let keeper = monitor.start(config_file, clock)?;
+    let _ = writeln!(std::io::stderr(), "programme monitor: {}", monitor.page());
+    Ok(keeper)
 }
 
 /// Says how a Session without a recording went.
@@ -246,7 +278,7 @@ fn make_spool(plan: &Plan, session: &SessionId) -> Result<Option<PathBuf>, Stora
     Ok(Some(spool.folder().to_owned()))
 }
 
-fn own_arguments(config_file: Option<&Path>, role: &str) -> Vec<String> {
+pub(super) fn own_arguments(config_file: Option<&Path>, role: &str) -> Vec<String> {
     let config = config_file.map(|file| ["--config".to_owned(), file.display().to_string()]);
     config.into_iter().flatten().chain([role.to_owned()]).collect()
 }
