@@ -80,15 +80,15 @@ fn bad_files_have_exact_messages() {
         ),
         (
             "[sesion]\nx = 1\n",
-            "roomcast.toml, line 2: sesion.x: unknown field `sesion`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `log`",
+            "roomcast.toml, line 2: sesion.x: unknown field `sesion`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `monitor`, `log`",
         ),
         (
             "[sesion]\n",
-            "roomcast.toml, line 1: sesion: unknown field `sesion`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `log`",
+            "roomcast.toml, line 1: sesion: unknown field `sesion`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `monitor`, `log`",
         ),
         (
             "fps = 30\n",
-            "roomcast.toml, line 1: fps: unknown field `fps`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `log`",
+            "roomcast.toml, line 1: fps: unknown field `fps`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `monitor`, `log`",
         ),
         ("programme = 3\n", "roomcast.toml, line 1: programme: invalid type: integer `3`, expected struct Programme"),
         (
@@ -173,7 +173,7 @@ fn bad_variables_are_named() {
         (
             "ROOMCAST_NOTHING__HEIGHT",
             "720",
-            "unknown field `nothing`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `log`",
+            "unknown field `nothing`, expected one of `programme`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, `storage`, `live`, `destinations`, `monitor`, `log`",
         ),
         ("ROOMCAST_MIXER_DELAY", "800ms", "section and field are separated by two underscores; write ROOMCAST_MIXER__DELAY"),
         ("ROOMCAST_LIVEKIT__API_SECRET", " ", "must be text in quotes, and not empty"),

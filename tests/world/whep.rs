@@ -95,8 +95,10 @@ fn peer() -> (gst::Pipeline, gst::Element, String) {
     let peer =
         gst::ElementFactory::make("webrtcbin").property_from_str("bundle-policy", "max-bundle").build().expect("webrtcbin");
     pipeline.add(&peer).expect("a pipeline");
-    let is_there = peer.property::<gst::glib::Object>("ice-agent").emit_by_name::<bool>("add-local-ip-address", &[&"127.0.0.1"]);
-    assert!(is_there, "127.0.0.1 can be used");
+    let ice = peer.property::<gst::glib::Object>("ice-agent");
+    assert!(ice.emit_by_name::<bool>("add-local-ip-address", &[&"127.0.0.1"]), "127.0.0.1 can be used");
+    let agent = ice.property::<gst::glib::Object>("agent");
+    ["ice-tcp", "upnp"].into_iter().for_each(|needless| agent.set_property(needless, false));
     for text in [
         "application/x-rtp,media=video,encoding-name=H264,clock-rate=90000,payload=96,packetization-mode=(string)1,rtcp-fb-nack-pli=true",
         "application/x-rtp,media=audio,encoding-name=OPUS,clock-rate=48000,payload=97,encoding-params=(string)2",

@@ -7,18 +7,18 @@ const TEXTS = {
     viewers: "Watching here", targets: "Targets", listen: "Sound on", mute: "Sound off", connecting: "Connecting …",
     waiting_picture: "The picture comes when the programme begins.", gone: "The monitor is not there. Trying again …",
     full: "Too many people watch already. Trying again …", refused: "This browser cannot play what the monitor sends.",
-    token: "Token", enter: "Enter", wrong_token: "The monitor needs its token.", none: "None",
+    token: "Token", enter: "Enter", wrong_token: "The monitor needs its token.",
     recording_name: "Recording", waiting: "waiting", recording: "recording", connecting_target: "connecting", live: "live",
     behind: (s) => `live, behind by ${s} s`, retrying: (n, why) => `trying again (attempt ${n}): ${why}`,
     refused_target: (n, why) => `refused (attempt ${n}): ${why}`, ended: "ended", uploading: "uploading",
     upload_retrying: "uploading, trying again", upload_refused: "the storage refuses it", stored: "stored", lost: "cannot be stored",
   },
   de: {
-    title: "Programm-Monitor", people: "Personen", tiles: "Kacheln", fps: "Bilder pro Sekunde", repeated: "Bilder wiederholt", lag: "Rückstand des Encoders",
+    title: "Programm-Monitor", people: "Personen", tiles: "Kacheln", fps: "Bilder pro Sekunde", repeated: "Bilder wiederholt", lag: "Encoder-Rückstand",
     viewers: "Sehen hier zu", targets: "Ziele", listen: "Ton an", mute: "Ton aus", connecting: "Verbinde …",
     waiting_picture: "Das Bild kommt, sobald das Programm beginnt.", gone: "Der Monitor ist nicht da. Neuer Versuch …",
     full: "Es sehen schon zu viele zu. Neuer Versuch …", refused: "Dieser Browser kann nicht abspielen, was der Monitor sendet.",
-    token: "Zugangswort", enter: "Öffnen", wrong_token: "Der Monitor braucht sein Zugangswort.", none: "Keine",
+    token: "Zugangswort", enter: "Öffnen", wrong_token: "Der Monitor braucht sein Zugangswort.",
     recording_name: "Aufzeichnung", waiting: "wartet", recording: "zeichnet auf", connecting_target: "verbindet", live: "live",
     behind: (s) => `live, ${s} s verspätet`, retrying: (n, why) => `neuer Versuch (Nr. ${n}): ${why}`,
     refused_target: (n, why) => `abgelehnt (Versuch Nr. ${n}): ${why}`, ended: "beendet", uploading: "wird hochgeladen",
@@ -106,7 +106,10 @@ async function watch() {
   }
 }
 
-video.addEventListener("resize", () => notice(""));
+video.addEventListener("resize", () => {
+  notice("");
+  byId("screen").style.setProperty("--shape", video.videoWidth / video.videoHeight);
+});
 addEventListener("pagehide", () => peer?.leave());
 addEventListener("pageshow", (event) => event.persisted && watch());
 
