@@ -233,10 +233,12 @@ fn refusals(address: SocketAddr) {
 }
 
 /// Comes, sees, hears, and goes. Returns how long it took until there was something to see and to hear.
-fn visit(address: SocketAddr) -> Duration {
+fn visit(address: SocketAddr, product: &Product) -> Duration {
     let came = Instant::now();
     let viewer = Viewer::join(address, TOKEN).expect("the viewer is let in");
-    until(PATIENCE, "pictures and sound", || (viewer.pictures() > 2 && viewer.sounds() > 1).then_some(()));
+    let is_served = || viewer.pictures() > 2 && viewer.sounds() > 1;
+    until(2 * PATIENCE, "an end of waiting", || (is_served() || came.elapsed() > PATIENCE).then_some(()));
+    assert!(is_served(), "neither picture nor sound: {}\n{}", viewer.story(), product.log());
     assert!(viewer.keyframes() > 0, "nothing can be seen without a keyframe");
     let waited = came.elapsed();
     viewer.leave();
@@ -267,7 +269,7 @@ fn viewers_and_the_death_of_the_monitor_change_nothing() {
 
     let began = Instant::now();
     let waited: Vec<f64> = std::thread::scope(|scope| {
-        let some = || (0..25).map(|_| visit(address).as_secs_f64() * 1000.0).collect::<Vec<_>>();
+        let some = || (0..25).map(|_| visit(address, &product).as_secs_f64() * 1000.0).collect::<Vec<_>>();
         let crowd: Vec<_> = (0..4).map(|_| scope.spawn(some)).collect();
         crowd.into_iter().flat_map(|some| some.join().expect("every visit went well")).collect()
     });
@@ -287,7 +289,7 @@ fn viewers_and_the_death_of_the_monitor_change_nothing() {
         (answer.status == 200).then_some(())
     });
     assert_ne!(monitor_pid(&product), first);
-    visit(address);
+    visit(address, &product);
     assert!(!product.argument_lists().contains("canary"));
 
     product.signal(Signal::SIGINT);

@@ -24,6 +24,9 @@ pub(super) const TEMPLATES: [Template; 2] = [
 /// What `webrtcbin` makes inside of itself.
 const INSIDE: [&str; 8] = ["rtpbin", "rtpfunnel", "nicesrc", "nicesink", "dtlssrtpdec", "dtlssrtpenc", "srtpdec", "srtpenc"];
 
+/// Time between two reports to a viewer. By the second one a player keeps sound and picture together; GStreamer's own five seconds would let it wait long.
+const REPORT_EVERY: gst::ClockTime = gst::ClockTime::from_seconds(1);
+
 /// Elements that the programme monitor needs and this machine lacks.
 ///
 /// # Errors
@@ -202,13 +205,14 @@ impl ViewerGraph {
         transceiver.sender()?.transport()?.remote_certificate().map(|pem| pem.to_string())
     }
 
-    /// From now on reports of the viewer are counted: see [`Self::heard`]. Call when it is connected.
+    /// From now on reports of the viewer are counted: see [`Self::heard`]; and it is told each second or so how sound and picture belong together. Call when it is connected.
     pub fn listen(&self) {
-        let rtpbin = self.peer.clone().downcast::<gst::Bin>().ok().and_then(|bin| bin.by_name("rtpbin"));
-        let Some(pad) = rtpbin.and_then(|rtpbin| rtpbin.pads().into_iter().find(|pad| pad.name().starts_with("recv_rtcp_sink")))
-        else {
-            return;
-        };
+        let Some(rtpbin) = self.peer.downcast_ref::<gst::Bin>().and_then(|bin| bin.by_name("rtpbin")) else { return };
+        // Both streams are one session, because they are bundled.
+        if let Some(session) = rtpbin.emit_by_name::<Option<glib::Object>>("get-internal-session", &[&0_u32]) {
+            session.set_property("rtcp-min-interval", REPORT_EVERY.nseconds());
+        }
+        let Some(pad) = rtpbin.pads().into_iter().find(|pad| pad.name().starts_with("recv_rtcp_sink")) else { return };
         let heard = Arc::clone(&self.heard);
         pad.add_probe(gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST, move |_, _| {
             heard.fetch_add(1, Ordering::Relaxed);

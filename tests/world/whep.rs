@@ -15,6 +15,9 @@ use gstreamer_webrtc as gst_webrtc;
 /// No answer takes longer, on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Payload type of the picture in the offer.
+const PICTURE: u8 = 96;
+
 /// An answer.
 #[derive(Debug)]
 pub struct Answer {
@@ -73,6 +76,7 @@ pub fn ask(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str
 /// One viewer.
 pub struct Viewer {
     pipeline: gst::Pipeline,
+    peer: gst::Element,
     pictures_from: Arc<Mutex<Option<gst::Pad>>>,
     seen: Arc<Seen>,
     monitor: SocketAddr,
@@ -144,13 +148,13 @@ impl Viewer {
             pipeline.add(&sink).expect("a pipeline");
             sink.sync_state_with_parent().expect("it plays");
             pad.link(&sink.static_pad("sink").expect("a pad")).expect("it fits");
-            let is_picture = pad.current_caps().is_some_and(|caps| caps.to_string().contains("video"));
-            if is_picture {
-                *place_of_pictures.lock().expect("a pad") = Some(pad.clone());
-            }
-            let counts = Arc::clone(&counts);
-            pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+            let (counts, place_of_pictures) = (Arc::clone(&counts), Arc::clone(&place_of_pictures));
+            pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
                 if let Some(packet) = info.buffer().and_then(|buffer| buffer.map_readable().ok()) {
+                    let is_picture = packet[1] & 0x7f == PICTURE;
+                    if is_picture {
+                        place_of_pictures.lock().expect("a pad").get_or_insert_with(|| pad.clone());
+                    }
                     count(&counts, is_picture, &packet);
                 }
                 gst::PadProbeReturn::Ok
@@ -160,7 +164,7 @@ impl Viewer {
         let headers = [("Content-Type", "application/sdp"), ("Authorization", &bearer)];
         let answer = ask(monitor, "POST", "/whep", &headers, offer.as_bytes()).expect("the monitor answers");
         let place = answer.header("location").unwrap_or_default().to_owned();
-        let viewer = Viewer { pipeline, pictures_from, seen, monitor, token: token.to_owned(), place };
+        let viewer = Viewer { pipeline, peer: peer.clone(), pictures_from, seen, monitor, token: token.to_owned(), place };
         if answer.status != 201 {
             return Err(answer);
         }
@@ -183,6 +187,18 @@ impl Viewer {
     /// Packets of sound that came.
     pub fn sounds(&self) -> usize {
         self.seen.sounds.load(Ordering::Relaxed)
+    }
+
+    /// How it stands, for whoever has to find out why it does not see anything.
+    pub fn story(&self) -> String {
+        let state = |name: &str| self.peer.property_value(name).serialize().map(|state| state.to_string());
+        let (connection, ice) = (state("connection-state"), state("ice-connection-state"));
+        format!(
+            "{connection:?}, ICE {ice:?}: {} pictures, {} keyframes, {} sounds",
+            self.pictures(),
+            self.keyframes(),
+            self.sounds()
+        )
     }
 
     /// Says that it cannot decode what it has.

@@ -96,7 +96,7 @@ impl Offer {
         let line = |at: usize, payload_type: u8| Line { index: at as u32, payload_type, format: media[at].format(payload_type) };
         let (picture, sound) = (line(picture_at, picture), line(sound_at, sound));
         let mut text = String::new();
-        session.iter().filter(|line| !is_needless(line)).for_each(|line| _ = write!(text, "{line}\r\n"));
+        session.iter().filter(|line| !is_needless(line)).for_each(|line| _ = write!(text, "{}\r\n", waited_for(line)));
         for (at, one) in media.iter().enumerate() {
             one.write(if at == picture_at { picture.payload_type } else { sound.payload_type }, &mut text);
         }
@@ -167,7 +167,7 @@ impl<'a> Media<'a> {
             // What says how much of a loss there was and what is wanted again; congestion is not ours to control: the rate is that of the programme.
             let is_of_congestion = line.ends_with(" transport-cc") || line.ends_with(" goog-remb");
             if is_ours && !is_of_congestion && !is_needless(line) {
-                let _ = write!(text, "{line}\r\n");
+                let _ = write!(text, "{}\r\n", waited_for(line));
             }
         }
     }
@@ -187,6 +187,11 @@ fn is_needless(line: &str) -> bool {
         "a=simulcast:",
     ];
     needless.iter().any(|name| line.starts_with(name))
+}
+
+/// Who offers either is let begin with DTLS: we are ready before the answer leaves, but the viewer is not ready before it has read it, and what came too early is lost.
+fn waited_for(line: &str) -> &str {
+    if line == "a=setup:actpass" { "a=setup:active" } else { line }
 }
 
 fn sha256(fingerprint: &str) -> Option<[u8; 32]> {
@@ -230,6 +235,7 @@ pub(super) mod tests {
         for gone in ["candidate", "10.0.0.66", "VP8", "extmap", "rtx", "red/", ":102", ":104"] {
             assert!(!offer.text.contains(gone), "{gone} in {}", offer.text);
         }
+        assert!(offer.text.contains("a=setup:active\r\n") && !offer.text.contains("actpass"), "the viewer begins");
         assert!(offer.text.contains("m=video 9 UDP/TLS/RTP/SAVPF 106\r\n") && offer.text.contains("a=ice-ufrag:abcd\r\n"));
         let baseline = browser_offer().replace("4d001f", "f4001f");
         assert_eq!(Offer::parse(&baseline).unwrap().picture.payload_type, 102, "High 4:4:4 is another codec");

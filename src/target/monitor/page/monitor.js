@@ -32,6 +32,8 @@ const byId = (id) => document.getElementById(id);
 const video = byId("programme");
 const stream = new MediaStream();
 const AGAIN_MS = 1000;
+/** Who is not connected after this time tries again. */
+const CONNECT_WITHIN_MS = 10_000;
 let peer = null;
 let token = sessionStorage.getItem("token") ?? "";
 
@@ -101,6 +103,7 @@ async function watch() {
     if (answer.status !== 201) return again(answer.status === 503 ? text.full : text.gone);
     place = answer.headers.get("Location");
     await mine.setRemoteDescription({ type: "answer", sdp: await answer.text() });
+    setTimeout(() => mine.connectionState !== "connected" && again(text.gone), CONNECT_WITHIN_MS);
   } catch {
     again(text.gone);
   }
