@@ -110,6 +110,7 @@ fn order() -> SessionOrder {
         live: LiveRules::default(),
         avatars: AvatarRules::default(),
         commanded: None,
+        monitor: None,
     }
 }
 
