@@ -95,7 +95,7 @@ pub struct Config {
     pub destinations: Destinations,
     /// The operators' interface: health, metrics, status, and the layout of a Session.
     pub http: Http,
-    /// The programme monitor: a web page that shows what goes out, and how each Target stands.
+    /// The programme monitor of `record` and `rehearse`: a web page that shows what goes out, and how each Target stands. `serve` has none.
     pub monitor: Monitor,
     /// What is logged, to standard error.
     pub log: Log,
@@ -253,6 +253,10 @@ pub struct LiveKit {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", example = &"/run/secrets/livekit")]
     pub api_secret_file: Option<PathBuf>,
+    /// Certificates (PEM) that are trusted beside the system's, also for the LiveKit server that an OpenTalk controller names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", example = &"/etc/roomcast/livekit-ca.pem")]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// What is logged, to standard error.

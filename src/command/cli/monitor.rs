@@ -176,6 +176,23 @@ mod tests {
     }
 
     #[test]
+    fn the_programme_itself_is_shown_or_the_first_of_what_is_made() {
+        let config = config::parse(
+            "roomcast.toml",
+            "[renditions.small]\nsize = \"640x360\"\n[renditions.upright]\nsize = \"360x640\"\n",
+            [],
+        )
+        .unwrap();
+        let monitor = prepare("127.0.0.1:0", None).unwrap().unwrap();
+        let shown = |names: &[&str]| {
+            let renditions: Vec<_> = names.iter().map(|name| config.rendition(name).unwrap()).collect();
+            monitor.feed(&renditions).rendition
+        };
+        assert_eq!(shown(&["small", PROGRAMME, "upright"]), 1);
+        assert_eq!(shown(&["upright", "small"]), 0);
+    }
+
+    #[test]
     fn an_address_that_is_taken_is_said_before_anything_begins() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();

@@ -94,6 +94,7 @@ impl Checked {
         let controller_trust = trust("controller", config.controller.ca_file.as_deref())?;
         let controller = Controller::at(&address, controller_trust)
             .map_err(|error| Failure::operator(format_args!("controller.url: {error}")))?;
+        trust("livekit", config.livekit.ca_file.as_deref())?;
         let keeping = keeping(config)?;
         let plan = plan(config)?;
         let config = config.clone();
@@ -106,6 +107,7 @@ impl Checked {
             controller,
             controller_address: address,
             controller_ca: config.controller.ca_file,
+            livekit_ca: config.livekit.ca_file,
             display_name: config.serve.display_name,
             keeping: of_host,
             worker,
@@ -137,7 +139,7 @@ fn plan(config: &Config) -> Result<impl Fn(SessionId, u64) -> SessionOrder + Sen
         session,
         epoch_ns,
         // The host says which.
-        room: Room::OpenTalk { controller: String::new(), ca_file: None, display_name: String::new() },
+        room: Room::OpenTalk { controller: String::new(), ca_file: None, livekit_ca_file: None, display_name: String::new() },
         look: look.clone(),
         renditions: vec![rendition.clone()],
         mixer_delay: config.mixer.delay.duration(),
@@ -192,4 +194,18 @@ fn go_on_with_what_is_left(keeping: &Keeping, listening: &Listening) -> Result<(
         keeping.go_on(folder);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_programme_monitor_is_refused_and_not_passed_over() {
+        let mut config = Config::default();
+        let refused = |config: &Config| Checked::of(config).err().unwrap().sentence;
+        assert!(refused(&config).starts_with("serve needs the identity provider"), "{}", refused(&config));
+        config.monitor.address = Some(([127, 0, 0, 1], 8088).into());
+        assert!(refused(&config).starts_with("serve has no programme monitor"), "{}", refused(&config));
+    }
 }
