@@ -85,7 +85,7 @@ impl Monitor {
         let (address, listener) = bound.map_err(|error| {
             Failure::operator(format_args!("the programme monitor cannot listen on {address}: {}", config::reason(&error)))
         })?;
-        Ok(Some(Self { listener, address, token, folder: PrivateFolder::make()? }))
+        Ok(Some(Self { listener, address, token, folder: PrivateFolder::make(address.port())? }))
     }
 
     /// What the worker feeds it: the programme itself, or the first of these Renditions when it is not made.
@@ -118,8 +118,9 @@ impl RunningMonitor {
 }
 
 impl PrivateFolder {
-    fn make() -> Result<Self, Failure> {
-        let folder = std::env::temp_dir().join(format!("roomcast-monitor-{}", session_name()));
+    /// One for the monitor at this port, which nobody else has.
+    fn make(port: u16) -> Result<Self, Failure> {
+        let folder = std::env::temp_dir().join(format!("roomcast-monitor-{}-{port}", session_name()));
         DirBuilder::new().mode(0o700).create(&folder).map_err(|error| Failure {
             sentence: format!("cannot make a folder for the programme monitor: {}", config::reason(&error)),
             code: 1,
