@@ -46,7 +46,7 @@ pub fn media(renditions: &[Rendition], encoder: EncoderWish) -> Vec<Finding> {
     let mut rates: Vec<u32> = renditions.iter().map(|rendition| rendition.sound_kbps).collect();
     rates.sort_unstable();
     rates.dedup();
-    let mut findings = vec![elements()];
+    let mut findings = vec![elements(), monitor()];
     findings.extend(renditions.iter().map(pictures));
     findings.extend(encoder.candidates().iter().map(|candidate| hardware(*candidate, renditions)));
     findings.extend(rates.into_iter().map(sound));
@@ -68,11 +68,25 @@ fn elements() -> Finding {
     let result = if missing.is_empty() {
         Ok(format!("all elements of {} graphs are there", templates.len()))
     } else {
-        let each: Vec<String> =
-            missing.iter().map(|element| format!("{element} is missing: install {}", graph::package_of(element))).collect();
-        Err(each.join("; "))
+        Err(advice(&missing))
     };
     Finding::new("GStreamer", result)
+}
+
+fn monitor() -> Finding {
+    let result = match graph::missing_for_monitor() {
+        Err(error) => Err(format!("{error}: install {}", graph::PACKAGE)),
+        Ok(missing) if missing.is_empty() => Ok("all elements are there".into()),
+        Ok(missing) => Err(advice(&missing)),
+    };
+    Finding::new("programme monitor", result)
+}
+
+/// What to install.
+fn advice(missing: &[&str]) -> String {
+    let each: Vec<String> =
+        missing.iter().map(|element| format!("{element} is missing: install {}", graph::package_of(element))).collect();
+    each.join("; ")
 }
 
 fn pictures(rendition: &Rendition) -> Finding {

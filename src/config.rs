@@ -19,6 +19,7 @@ mod http;
 mod keycloak;
 mod load;
 mod look;
+mod monitor;
 mod rabbitmq;
 mod renditions;
 mod serve;
@@ -32,6 +33,7 @@ pub use keycloak::Keycloak;
 pub(crate) use load::reason;
 pub use load::{ConfigError, load, parse};
 pub use look::{Language, Layout, Slates, Strip};
+pub use monitor::Monitor;
 pub use rabbitmq::RabbitMq;
 pub use renditions::{PROGRAMME, Rendition, RenditionChoice, Renditions, UnknownRendition, is_name};
 pub use serve::{CallIn, Consent, Serve};
@@ -93,6 +95,8 @@ pub struct Config {
     pub destinations: Destinations,
     /// The operators' interface: health, metrics, status, and the layout of a Session.
     pub http: Http,
+    /// The programme monitor of `record` and `rehearse`: a web page that shows what goes out, and how each Target stands. `serve` has none.
+    pub monitor: Monitor,
     /// What is logged, to standard error.
     pub log: Log,
 }

@@ -224,7 +224,7 @@ impl SoundEncoder {
     }
 }
 
-fn deliver(graph: &Graph, output: impl Fn(Option<EncodedPacket>) + Send + Sync + 'static) -> Result<(), GraphError> {
+pub(super) fn deliver(graph: &Graph, output: impl Fn(Option<EncodedPacket>) + Send + Sync + 'static) -> Result<(), GraphError> {
     let sink: gst_app::AppSink = graph.element("packets")?;
     let output = Arc::new(output);
     let at_end = output.clone();

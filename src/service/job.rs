@@ -63,6 +63,17 @@ pub struct Job {
     pub signaling_grace: Duration,
     /// Set when moderators in the room command Targets.
     pub commanded: Option<CommandedJob>,
+    /// What the programme monitor is fed with, if one is wanted.
+    pub monitor: Option<MonitorFeed>,
+}
+
+/// What a programme monitor is fed with, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MonitorFeed {
+    /// The private Unix socket on which the worker listens.
+    pub path: PathBuf,
+    /// Which of the Renditions is shown, counted from zero.
+    pub rendition: usize,
 }
 
 /// How a Session goes on whose Targets are commanded in the room.
@@ -412,15 +423,16 @@ fn number_or_zero<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f
     Ok(Option::<f32>::deserialize(deserializer)?.unwrap_or(0.0))
 }
 
-mod optional_secret {
+/// A secret that may be absent, on a private socket.
+pub(super) mod optional_secret {
     use recorder_core::secret::Secret;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in super::super) fn serialize<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
         secret.as_ref().map(Secret::expose).serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
         Ok(Option::<String>::deserialize(deserializer)?.map(Secret::new))
     }
 }

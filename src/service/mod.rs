@@ -11,6 +11,8 @@ pub mod layouts;
 pub mod link;
 pub mod worker;
 pub mod logging;
+pub mod monitor;
+pub mod monitor_keeper;
 pub mod order;
 pub mod process;
 pub mod progress;

@@ -14,7 +14,7 @@ use recorder_core::secret::Secret;
 use recorder_core::time::SessionTime;
 
 use super::commanded::CommandedOrder;
-use super::job::{LiveJob, LiveRules, Rendition, Status};
+use super::job::{LiveJob, LiveRules, MonitorFeed, Rendition, Status};
 use crate::avatar::AvatarRules;
 use crate::graph::EncoderWish;
 use crate::mixer::sound::LevelSettings;
@@ -95,6 +95,8 @@ pub struct SessionOrder {
     pub avatars: AvatarRules,
     /// Set when moderators in the room command the Targets: then none is ordered here.
     pub commanded: Option<CommandedOrder>,
+    /// What a programme monitor is fed with, if one is wanted.
+    pub monitor: Option<MonitorFeed>,
 }
 
 /// A recording that is wanted.
@@ -183,6 +185,8 @@ pub struct RecordingSnapshot {
     pub id: TargetId,
     /// Its first programme instant is recorded.
     pub began: bool,
+    /// Programme time of it that is safe, over all Takes.
+    pub recorded: Duration,
     /// Bytes that are safe.
     pub bytes: u64,
 }
@@ -213,7 +217,7 @@ impl RecordingStand {
 
     /// The same for whoever watches.
     pub(super) fn snapshot(&self) -> RecordingSnapshot {
-        RecordingSnapshot { id: self.id.clone(), began: self.take.is_some(), bytes: self.bytes }
+        RecordingSnapshot { id: self.id.clone(), began: self.take.is_some(), recorded: self.recorded(), bytes: self.bytes }
     }
 
     /// The disk has confirmed so many bytes, and everything before `until`.

@@ -328,6 +328,7 @@ impl Session<'_> {
             consent: self.commanded.as_ref().map(Commanded::consent).unwrap_or_default(),
             signaling_grace: self.commanded.as_ref().map(Commanded::signaling_grace).unwrap_or_default(),
             commanded: self.commanded.as_ref().map(Commanded::job),
+            monitor: self.order.monitor.clone(),
         };
         let process = launcher.launch()?;
         let link = SupervisorLink::open(process.socket.try_clone()?)?;

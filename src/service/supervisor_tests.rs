@@ -113,6 +113,7 @@ fn order() -> SessionOrder {
         live: LiveRules::default(),
         avatars: AvatarRules::default(),
         commanded: None,
+        monitor: None,
     }
 }
 

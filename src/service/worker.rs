@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
 use super::deliveries::{Deliveries, DeliveryReport, Outlet};
-use super::job::{FromWorker, Job, ResumedTarget, Status, TargetJob, ToWorker};
+use super::job::{FromWorker, Job, MonitorFeed, ResumedTarget, Status, TargetJob, ToWorker};
 use super::link::{LinkError, WorkerLink};
 use super::rate::RateMeter;
 use super::renditions::{self, RenditionError};
@@ -32,6 +32,7 @@ use crate::livekit::token_source::{TokenDesk, TokenRequest, TokenSource};
 use crate::media::{self, MediaSink};
 use crate::programme::maker::{Programme, ProgrammeError, ProgrammeEvent};
 use crate::programme::ring::Ring;
+use crate::target::monitor::feeder::Feeder;
 use crate::target::recording::RecordingReport;
 use crate::target::rtmp::LiveReport;
 use crate::trust::TrustError;
@@ -129,6 +130,8 @@ struct Worker {
     overload: Overload,
     fps: RateMeter,
     outcome: Option<Outcome>,
+    /// Feeds the programme monitor, if there is one, until the worker ends.
+    _feeder: Option<Feeder>,
 }
 
 impl Worker {
@@ -143,6 +146,10 @@ impl Worker {
         let settings = renditions::programme(&job, &framings)?;
         let rings: Vec<Ring> = job.renditions.iter().map(|_| Ring::default()).collect();
         let (programme, programme_events) = Programme::start(settings, clock, source, rings.clone())?;
+        let feeder = job.monitor.as_ref().and_then(|MonitorFeed { path, rendition }| {
+            let feeder = Feeder::start(path, rings.get(*rendition)?.clone());
+            feeder.inspect_err(|error| tracing::warn!(%error, "there is no programme monitor")).ok()
+        });
         let (layout, dress) = job.look.check()?;
         let outlets = job.renditions.iter().zip(rings).map(|(rendition, ring)| Outlet::new(rendition, ring)).collect();
         let (mut deliveries, reports) = Deliveries::new(&job.targets, job.live.clone(), outlets, job.first_take, clock);
@@ -188,6 +195,7 @@ impl Worker {
             overload: Overload::default(),
             fps: RateMeter::default(),
             outcome: None,
+            _feeder: feeder,
         })
     }
 

@@ -46,6 +46,7 @@ fn job(socket: &Path, folder: &Path) -> Job {
         consent: ConsentRule::NotAsked,
         signaling_grace: Duration::from_secs(3),
         commanded: None,
+        monitor: None,
     }
 }
 

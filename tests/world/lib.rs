@@ -30,6 +30,8 @@ pub mod spool;
 pub mod stalls;
 pub mod stand_in;
 pub mod uploads;
+pub mod watching;
+pub mod whep;
 
 use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;

@@ -14,7 +14,7 @@ use super::session::{self, Listening};
 use super::{Failure, targets};
 use crate::command::amqp::{BrokerSettings, Orders};
 use crate::conference::opentalk::controller::Controller;
-use crate::config::{CallIn, Config, ConfigError, Consent, PROGRAMME};
+use crate::config::{self, CallIn, Config, ConfigError, Consent, PROGRAMME};
 use crate::identity::{Identity, Provider, ProviderSettings};
 use crate::service::board::Board;
 use crate::service::host::{Host, HostSettings, Terms};
@@ -56,6 +56,11 @@ struct Checked {
 
 impl Checked {
     fn of(config: &Config) -> Result<Self, Failure> {
+        if config.monitor != config::Monitor::default() {
+            return Err(Failure::operator(
+                "serve has no programme monitor, which is for record and rehearse: take [monitor] out of its configuration",
+            ));
+        }
         let missing = |what: &str, field: &str| {
             let variable = format!("ROOMCAST_{}", field.replace('.', "__")).to_uppercase();
             Failure::operator(format_args!("serve needs {what}: write {field} into the configuration, or set {variable}"))
@@ -149,6 +154,7 @@ fn plan(config: &Config) -> Result<impl Fn(SessionId, u64) -> SessionOrder + Sen
         live: targets::live_rules(&config),
         avatars: config.avatars.rules(),
         commanded: None,
+        monitor: None,
     })
 }
 
@@ -189,4 +195,18 @@ fn go_on_with_what_is_left(keeping: &Keeping, listening: &Listening) -> Result<(
         keeping.go_on(folder);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_programme_monitor_is_refused_and_not_passed_over() {
+        let mut config = Config::default();
+        let refused = |config: &Config| Checked::of(config).err().unwrap().sentence;
+        assert!(refused(&config).starts_with("serve needs the identity provider"), "{}", refused(&config));
+        config.monitor.address = Some(([127, 0, 0, 1], 8088).into());
+        assert!(refused(&config).starts_with("serve has no programme monitor"), "{}", refused(&config));
+    }
 }

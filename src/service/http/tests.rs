@@ -290,7 +290,12 @@ fn busy() -> Snapshot {
         },
         bytes: 1000,
         recording: true,
-        recordings: vec![RecordingSnapshot { id: TargetId::new("recording"), began: true, bytes: 1000 }],
+        recordings: vec![RecordingSnapshot {
+            id: TargetId::new("recording"),
+            began: true,
+            recorded: Duration::from_secs(9),
+            bytes: 1000,
+        }],
         recorded: Duration::from_secs(64),
         lives: vec![live],
         uploads: Uploads { each: vec![upload], fault: None, over: false },
