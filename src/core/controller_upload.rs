@@ -188,8 +188,7 @@ impl ControllerUpload {
         let status = Status { state: State::Waiting, sent: 0, len };
         let (plan, phase) = (Plan::of(len), Phase::Opening);
         let (dice, rate, actions) = (Dice::new(seed), rate.max(1), VecDeque::new());
-        let mut this =
-            Self { record, plan: plan.ok(), rate, dice, phase, refused: 0, broken: 0, taken: 0, status, actions };
+        let mut this = Self { record, plan: plan.ok(), rate, dice, phase, refused: 0, broken: 0, taken: 0, status, actions };
         match (this.record.step, plan) {
             (Step::Delivered, _) => this.over(State::Delivered, len),
             (_, Err(error)) => this.over(State::GivenUp(trouble::too_large(error)), 0),

@@ -220,7 +220,11 @@ impl OneFilm<'_> {
             State::GivenUp(fault) => {
                 tracing::error!(reason = %fault, file = %self.film.file.display(), "the upload to the controller is given up until the next start");
             }
-            State::Delivered => tracing::info!(bytes = status.sent, name, "the recording is delivered to the controller, which does not confirm it"),
+            State::Delivered => tracing::info!(
+                bytes = status.sent,
+                name,
+                "the recording is delivered to the controller, which does not confirm it"
+            ),
         }
         FilmStand { name: name.to_owned(), status }
     }
