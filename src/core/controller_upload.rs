@@ -36,6 +36,8 @@ pub const PART_LIMIT: Duration = Duration::from_secs(60);
 pub const GOODBYE_LIMIT: Duration = Duration::from_secs(30);
 /// Connections of one process that may break.
 pub const ATTEMPTS: u32 = 2;
+/// A controller that does not want a film says so when it has the first part, which nothing else tells from one that does. It is listened to for so long.
+pub const LISTENING: Duration = Duration::from_secs(1);
 /// Pause before a film is sent once more.
 pub const AGAIN: Duration = Duration::from_secs(5);
 /// First pause after a refusal that may pass by itself.
@@ -173,11 +175,22 @@ pub struct ControllerUpload {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
-    Pausing { until: SessionTime },
+    Pausing {
+        until: SessionTime,
+    },
     Opening,
-    Sending { part: Part, since: SessionTime },
-    Pacing { next: Part, at: SessionTime },
-    SayingGoodbye { since: SessionTime },
+    Sending {
+        part: Part,
+        since: SessionTime,
+    },
+    /// Before the next part, or before the goodbye.
+    Pacing {
+        next: Option<Part>,
+        at: SessionTime,
+    },
+    SayingGoodbye {
+        since: SessionTime,
+    },
     Over,
 }
 
@@ -250,7 +263,7 @@ impl ControllerUpload {
         }
         match phase {
             Phase::Pausing { .. } => self.open(),
-            Phase::Pacing { next, .. } => self.send(next, now),
+            Phase::Pacing { next, .. } => self.send_or_go(next, now),
             Phase::Sending { .. } => self.broke(Break::Stalled, now),
             Phase::SayingGoodbye { .. } => self.broke(Break::NoGoodbye, now),
             Phase::Opening | Phase::Over => {}
@@ -265,10 +278,7 @@ impl ControllerUpload {
     fn opened(&mut self, now: SessionTime) {
         (self.refused, self.taken) = (0, 0);
         self.save(Step::Sending);
-        match self.plan.and_then(|plan| plan.part(0)) {
-            Some(part) => self.send(part, now),
-            None => self.goodbye(now),
-        }
+        self.send_or_go(self.plan.and_then(|plan| plan.part(0)), now);
         self.tell(State::Sending, 0);
     }
 
@@ -283,26 +293,30 @@ impl ControllerUpload {
         self.tell(if is_for_people { State::Refused(fault) } else { State::Retrying(fault) }, 0);
     }
 
-    fn send(&mut self, part: Part, now: SessionTime) {
-        self.phase = Phase::Sending { part, since: now };
-        self.actions.push_back(Action::Send(part));
+    /// Sends this part, or says goodbye when there is none.
+    fn send_or_go(&mut self, part: Option<Part>, now: SessionTime) {
+        match part {
+            Some(part) => {
+                self.phase = Phase::Sending { part, since: now };
+                self.actions.push_back(Action::Send(part));
+            }
+            None => {
+                self.phase = Phase::SayingGoodbye { since: now };
+                self.actions.push_back(Action::Goodbye);
+            }
+        }
     }
 
     fn sent(&mut self, part: Part, since: SessionTime, now: SessionTime) {
         self.taken = part.index + 1;
         self.tell(State::Sending, part.at + part.len);
-        match self.plan.and_then(|plan| plan.part(part.index + 1)) {
-            Some(next) => {
-                let at = since + Duration::from_secs_f64(part.len as f64 / self.rate as f64);
-                if at <= now { self.send(next, now) } else { self.phase = Phase::Pacing { next, at } }
-            }
-            None => self.goodbye(now),
+        let next = self.plan.and_then(|plan| plan.part(part.index + 1));
+        let paced = next.map(|_| since + Duration::from_secs_f64(part.len as f64 / self.rate as f64));
+        let heard = (part.index == 0).then(|| now + LISTENING);
+        match paced.max(heard) {
+            Some(at) if at > now => self.phase = Phase::Pacing { next, at },
+            _ => self.send_or_go(next, now),
         }
-    }
-
-    fn goodbye(&mut self, now: SessionTime) {
-        self.phase = Phase::SayingGoodbye { since: now };
-        self.actions.push_back(Action::Goodbye);
     }
 
     fn delivered(&mut self) {
@@ -314,7 +328,7 @@ impl ControllerUpload {
 
     fn broke(&mut self, how: Break, now: SessionTime) {
         self.actions.push_back(Action::Drop);
-        // A controller that does not want the film says so after its first part, and stores nothing.
+        // A controller that does not want the film says so when it has the first part, and stores nothing.
         if how == Break::Closed && self.taken <= 1 {
             self.save(Step::Waiting);
         } else {

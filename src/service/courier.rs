@@ -51,7 +51,10 @@ pub async fn connect(controller: &Controller, token: &Secret, room: &str, began_
 impl Courier for OpenTalkCourier {
     fn open(&self, room: String, began_at: u64) -> BoxFuture<'static, Result<Box<dyn Passage>, Refusal>> {
         let this = self.clone();
-        Box::pin(async move { Ok(Box::new(this.opened(room, began_at).await?) as _) })
+        Box::pin(async move {
+            let link: Box<dyn Passage> = Box::new(this.opened(room, began_at).await?);
+            Ok(link)
+        })
     }
 }
 

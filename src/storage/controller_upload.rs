@@ -5,6 +5,7 @@
 //! each one part at a time is in memory. What to do is decided by [`recorder_core::controller_upload`]. Dropping the future stops as a crash does.
 //! It refuses to call anything confirmed: the controller never says what it has stored.
 
+use std::mem::{Discriminant, discriminant};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,7 +85,9 @@ impl HandOver {
             let say = move |stand: FilmStand| {
                 tell.send_modify(|all| all.get_mut(index).into_iter().for_each(|one| one.clone_from(&stand)));
             };
-            plan = OneFilm { of: self, spool: &spool, plan, film, passage: None, epoch: Instant::now() }.run(len, say).await;
+            plan = OneFilm { of: self, spool: &spool, plan, film, passage: None, said: None, epoch: Instant::now() }
+                .run(len, say)
+                .await;
         }
         Ok(())
     }
@@ -115,6 +118,8 @@ struct OneFilm<'a> {
     plan: Plan,
     film: Film,
     passage: Option<Box<dyn Passage>>,
+    /// What was logged last.
+    said: Option<Discriminant<State>>,
     epoch: Instant,
 }
 
@@ -211,8 +216,10 @@ impl OneFilm<'_> {
         );
     }
 
-    fn noted(&self, name: &str, status: Status) -> FilmStand {
+    fn noted(&mut self, name: &str, status: Status) -> FilmStand {
+        let is_news = self.said.replace(discriminant(&status.state)) != Some(discriminant(&status.state));
         match &status.state {
+            _ if !is_news => {}
             State::Waiting => {}
             State::Sending => tracing::debug!(sent_bytes = status.sent, "uploading to the controller"),
             State::Retrying(fault) => tracing::warn!(reason = %fault, "the upload to the controller is tried again"),

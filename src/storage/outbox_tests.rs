@@ -23,7 +23,7 @@ fn targets(names: &[&str]) -> Vec<UploadTarget> {
 }
 
 /// A spool folder as a killed recording leaves it, with these storages.
-pub(super) fn killed(base: &Path, storages: &[&str], is_wanted_here: bool) -> PathBuf {
+fn killed(base: &Path, storages: &[&str], is_wanted_here: bool) -> PathBuf {
     let id = SessionId::new("s");
     let mut spool = match is_wanted_here {
         true => Spool::create(&SystemDisk, &base.join("standup.mp4"), &id),

@@ -58,7 +58,7 @@ impl Play {
         self.tell(Input::Opened);
         for n in 1..=parts {
             self.tell(Input::Sent);
-            if n < parts {
+            if n == 1 || n < parts {
                 self.wait();
                 self.tell(Input::Woken);
             }
@@ -84,14 +84,39 @@ fn a_film_goes_part_by_part_and_ends_with_two_goodbyes() {
     assert_eq!(play.tell(Input::Opened), [saved(Step::Sending, 0), Action::Send(part(0, 5 * MIB))]);
     play.now = SessionTime::from_millis(300);
     assert_eq!(play.tell(Input::Sent), []);
-    assert_eq!(play.wait(), Duration::from_millis(700), "no faster than the rate");
+    assert_eq!(play.wait(), LISTENING, "to a controller that does not want it");
     assert_eq!(play.tell(Input::Woken), [Action::Send(part(1, 5 * MIB))]);
-    // What was missed is not made up for.
-    play.now = play.now + Duration::from_secs(9);
-    assert_eq!(play.tell(Input::Sent), [Action::Send(part(2, 2 * MIB))]);
+    play.now = play.now + Duration::from_millis(300);
+    assert_eq!(play.tell(Input::Sent), []);
+    assert_eq!(play.wait(), Duration::from_millis(700), "no faster than the rate");
+    assert_eq!(play.tell(Input::Woken), [Action::Send(part(2, 2 * MIB))]);
     assert_eq!(play.tell(Input::Sent), [Action::Goodbye]);
     assert_eq!(play.tell(Input::Ended(End::Closed(Some(1000)))), [Action::Drop, saved(Step::Delivered, 0)]);
     assert_eq!((play.state(), play.upload.is_over(), play.upload.poll_wake()), (&State::Delivered, true, None));
+}
+
+#[test]
+fn what_was_missed_is_not_made_up_for() {
+    let mut play = Play::new(22 * MIB);
+    play.doings();
+    play.tell(Input::Opened);
+    play.tell(Input::Sent);
+    play.wait();
+    assert_eq!(play.tell(Input::Woken), [Action::Send(part(1, 5 * MIB))]);
+    play.now = play.now + Duration::from_secs(9);
+    assert_eq!(play.tell(Input::Sent), [Action::Send(part(2, 5 * MIB))]);
+    assert_eq!(play.tell(Input::Sent), []);
+    assert_eq!(play.wait(), Duration::from_secs(1));
+}
+
+#[test]
+fn a_small_film_is_listened_for_too_before_goodbye_is_said() {
+    let mut play = Play::new(1);
+    play.doings();
+    play.tell(Input::Opened);
+    assert_eq!(play.tell(Input::Sent), []);
+    assert_eq!(play.wait(), LISTENING);
+    assert_eq!(play.tell(Input::Woken), [Action::Goodbye]);
 }
 
 #[test]
