@@ -430,7 +430,7 @@ fn uploads_are_stored_as_the_real_one_stored_them() {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         for (name, value) in asked["query"].as_object().expect("a query") {
             let value = value.as_str().expect("text");
-            query.append_pair(name, if name == "room_id" && is_room(value) { &room } else { value });
+            query.append_pair(name, if name == "room_id" && is_room(value) { room.as_str() } else { value });
         }
         let address = format!("{}/v1/services/recording/upload?{}", controller.url().replace("http", "ws"), query.finish());
         let mut request = address.into_client_request().expect("an address");

@@ -85,9 +85,7 @@ impl HandOver {
             let say = move |stand: FilmStand| {
                 tell.send_modify(|all| all.get_mut(index).into_iter().for_each(|one| one.clone_from(&stand)));
             };
-            plan = OneFilm { of: self, spool: &spool, plan, film, passage: None, said: None, epoch: Instant::now() }
-                .run(len, say)
-                .await;
+            plan = OneFilm { of: self, spool: &spool, plan, film, passage: None, said: None }.run(len, say).await;
         }
         Ok(())
     }
@@ -120,7 +118,6 @@ struct OneFilm<'a> {
     passage: Option<Box<dyn Passage>>,
     /// What was logged last.
     said: Option<Discriminant<State>>,
-    epoch: Instant,
 }
 
 /// What takes time, and ends with an input.
@@ -137,6 +134,7 @@ impl OneFilm<'_> {
         let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), &self.film.file);
         let mut upload = ControllerUpload::begin(self.film.note.record, len, self.of.rate, seed);
         let mut name = self.name(self.film.note.record.left_behind);
+        let epoch = Instant::now();
         loop {
             let mut doing = Doing::Listen;
             while let Some(action) = upload.poll_action() {
@@ -153,12 +151,12 @@ impl OneFilm<'_> {
             if upload.is_over() {
                 return self.plan;
             }
-            let wake = upload.poll_wake().map(|time| self.epoch + time.since(SessionTime::ZERO));
+            let wake = upload.poll_wake().map(|time| epoch + time.since(SessionTime::ZERO));
             let input = tokio::select! {
                 input = self.act(doing) => input,
-                () = sleep_until(wake.unwrap_or(self.epoch)), if wake.is_some() => Input::Woken,
+                () = sleep_until(wake.unwrap_or(epoch)), if wake.is_some() => Input::Woken,
             };
-            upload.handle(input, SessionTime::ZERO + self.epoch.elapsed());
+            upload.handle(input, SessionTime::ZERO + epoch.elapsed());
         }
     }
 
