@@ -149,7 +149,7 @@ fn only_what_is_confirmed_is_swept_and_that_at_any_interruption() {
     let rest = killed(base_of_rest.path(), &["a", "b"], true);
     finalise(&SystemDisk, &rest).unwrap();
     confirm(&rest, "a", 1000);
-    assert_eq!(sweep(&SystemDisk, base_of_rest.path(), Duration::ZERO).unwrap().len(), 0);
+    assert_eq!(sweep(&SystemDisk, base_of_rest.path(), NO_TIME).unwrap().len(), 0);
     assert!(rest.join("upload/recording.mp4").exists());
     for units in 0.. {
         let base = base();
@@ -158,9 +158,9 @@ fn only_what_is_confirmed_is_swept_and_that_at_any_interruption() {
         confirm(&folder, "a", 1000);
         confirm(&folder, "b", 2000);
         let torn = TornDisk::new(units, Stop::Kill, Folders::Together);
-        sweep(&torn, base.path(), Duration::ZERO).unwrap();
+        sweep(&torn, base.path(), NO_TIME).unwrap();
         let whole = !folder.exists();
-        sweep(&SystemDisk, base.path(), Duration::ZERO).unwrap();
+        sweep(&SystemDisk, base.path(), NO_TIME).unwrap();
         assert_eq!(names(base.path()), ["standup.mp4"], "after {units}");
         if whole {
             assert!(units > 4, "{units}");
@@ -174,7 +174,7 @@ fn a_recording_that_runs_is_not_touched() {
     let base = base();
     let folder = killed(base.path(), &["a"], true);
     let _lock = Spool::lock(&folder).unwrap();
-    assert_eq!(sweep(&SystemDisk, base.path(), Duration::ZERO).unwrap().len(), 0);
+    assert_eq!(sweep(&SystemDisk, base.path(), NO_TIME).unwrap().len(), 0);
     assert!(folder.join("recording.mp4").exists());
     assert!(SystemDisk.link(&folder.join("recording.mp4"), &folder.join("recording.mp4")).is_err(), "never over a file");
 }
