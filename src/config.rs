@@ -7,6 +7,7 @@
 
 use std::path::PathBuf;
 
+use recorder_core::keep::Keep;
 use recorder_core::secret::Secret;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,7 +37,7 @@ pub use look::{Language, Layout, Slates, Strip};
 pub use monitor::Monitor;
 pub use rabbitmq::RabbitMq;
 pub use renditions::{PROGRAMME, Rendition, RenditionChoice, Renditions, UnknownRendition, is_name};
-pub use serve::{CallIn, Consent, Serve};
+pub use serve::{CONTROLLER, CallIn, Consent, Serve};
 pub use value::{ConfigSecret, PictureSize, SizeError, Span, SpanError, bad_server_url};
 
 /// Whether a variable holds a secret. No child process inherits it: workers get what they need over their private socket.
@@ -252,11 +253,21 @@ pub struct Spool {
     /// How long a file stays on this machine after every storage that it was meant for has confirmed it, 0s to 8760h. What is not
     /// confirmed stays for ever.
     pub keep: Span,
+    /// How long a file stays on this machine after it was delivered to a controller, which never confirms, 0s to 8760h: long enough for somebody to look
+    /// whether it is there. What is not delivered stays for ever.
+    pub keep_after_delivery: Span,
 }
 
 impl Default for Spool {
     fn default() -> Self {
-        Self { dir: None, keep: Span::from_secs(24 * 3600) }
+        Self { dir: None, keep: Span::from_secs(24 * 3600), keep_after_delivery: Span::from_secs(7 * 24 * 3600) }
+    }
+}
+
+impl Spool {
+    /// How long local copies are kept.
+    pub fn kept(&self) -> Keep {
+        Keep { confirmed: self.keep.duration(), delivered: self.keep_after_delivery.duration() }
     }
 }
 
@@ -359,12 +370,14 @@ impl Config {
             .or_else(|| span("serve.delivery_grace", self.serve.delivery_grace, s(0), s(3600)))
             .or_else(|| self.serve.bad_name().map(|m| ("serve.display_name", m)))
             .or_else(|| span("spool.keep", self.spool.keep, s(0), s(8760 * 3600)))
+            .or_else(|| span("spool.keep_after_delivery", self.spool.keep_after_delivery, s(0), s(8760 * 3600)))
             .or_else(|| self.storage.bad_endpoint().map(|m| ("storage.endpoint", m)))
             .or_else(|| self.live.bad_address().map(|m| ("live.allowed_addresses", m)))
             .or_else(|| self.avatars.bad_address().map(|m| ("avatars.allowed_addresses", m)))
             .or_else(|| self.destinations.keys().find_map(|name| delivery::bad_name(name)).map(|m| ("destinations", m)))
             .or_else(|| self.livekit.url.as_deref().and_then(value::bad_server_url).map(|m| ("livekit.url", m)))
             .or_else(|| self.controller.bad_url().map(|m| ("controller.url", m)))
+            .or_else(|| number("controller.upload_mbps", self.controller.upload_mbps, 1, 10_000))
             .or_else(|| self.keycloak.bad_address())
             .or_else(|| self.rabbitmq.bad_url().map(|m| ("rabbitmq.url", m)))
             .or_else(|| self.rabbitmq.bad_queue().map(|m| ("rabbitmq.queue", m)))

@@ -184,6 +184,22 @@ fn bad_files_have_exact_messages() {
             "rabbitmq.password and rabbitmq.password_file are both given; keep one of them",
         ),
         ("[spool]\nkeep = \"10000h\"\n", "roomcast.toml, line 2: spool.keep: 10000h is out of range: it must be 0s to 8760h"),
+        (
+            "[spool]\nkeep_after_delivery = \"10000h\"\n",
+            "roomcast.toml, line 2: spool.keep_after_delivery: 10000h is out of range: it must be 0s to 8760h",
+        ),
+        (
+            "[controller]\nupload_mbps = 0\n",
+            "roomcast.toml, line 2: controller.upload_mbps: 0 is out of range: it must be 1 to 10000",
+        ),
+        (
+            "[serve]\nrecordings = [\"controller\", \"controller\"]\n",
+            "roomcast.toml, line 2: serve.recordings: the controller can be only one of the places",
+        ),
+        (
+            "[serve]\nrecordings = [\"controler\"]\n",
+            "roomcast.toml, line 2: serve.recordings: \"controler\" is neither a file that ends in .mp4, nor s3://bucket/key.mp4, nor controller",
+        ),
         ("[log]\nformat = \"xml\"\n", "roomcast.toml, line 2: log.format: unknown variant `xml`, expected `text` or `json`"),
         (
             "[log]\nfilter = \"a=b=c\"\n",

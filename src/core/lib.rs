@@ -7,6 +7,7 @@
 pub mod address;
 pub mod clock_model;
 pub mod conference;
+pub mod controller_upload;
 mod dice;
 pub mod effort;
 pub mod fault;

@@ -46,7 +46,7 @@ pub trait Steward: Send {
     fn ticket(&mut self) -> Later<Result<Secret, Fault>>;
     /// Whether a Target may begin, and what it needs.
     fn admit(&mut self, wanted: Wanted) -> Later<Result<Admitted, Fault>>;
-    /// Ends the files of a recording, and stores them. `None` when every place that it is meant for has confirmed.
+    /// Ends the files of a recording, and stores them. `None` when every place that it is meant for has it: a storage says so, a controller has taken all of it.
     fn deliver(&mut self, recording: Kept) -> Later<Option<Fault>>;
 }
 
@@ -264,6 +264,11 @@ impl Commanded {
     pub(super) fn uploads(&self, target: &TargetId) -> Option<&Arc<RecordingUploads>> {
         let entry = self.entries.iter().find(|entry| entry.target == *target)?;
         entry.kept()?.uploads.as_ref()
+    }
+
+    /// The uploads of all recordings that grow.
+    pub(super) fn all_uploads(&self) -> impl Iterator<Item = &Arc<RecordingUploads>> {
+        self.entries.iter().filter_map(|entry| entry.kept()?.uploads.as_ref())
     }
 
     fn close(&mut self, which: impl Fn(&Entry) -> bool) {

@@ -2,6 +2,7 @@
 
 pub mod board;
 pub mod commanded;
+pub mod courier;
 mod deliveries;
 pub mod host;
 pub mod http;

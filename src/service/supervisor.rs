@@ -361,7 +361,8 @@ impl Session<'_> {
         let looked = Instant::now();
         let now = (self.clock)();
         self.outcome.last.elapsed = now.since(SessionTime::ZERO);
-        let uploads = self.order.recordings.iter().filter_map(|recording| recording.uploads.as_ref());
+        let ordered = self.order.recordings.iter().filter_map(|recording| recording.uploads.as_ref());
+        let uploads = ordered.chain(self.commanded.iter().flat_map(Commanded::all_uploads));
         self.outcome.last.uploads = uploads.map(|uploads| uploads.status().borrow().clone()).collect();
         let pid = worker.as_ref().filter(|worker| worker.exit.is_none()).and_then(|worker| worker.process.pid);
         self.outcome.last.memory_bytes = self.memory.sample(std::iter::once(std::process::id()).chain(pid));

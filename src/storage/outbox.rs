@@ -11,6 +11,7 @@
 //!   upload/targets.json              made before the first byte is recorded
 //!   upload/recording.mp4             the same file, by a hard link: however the recording ends, the upload goes on
 //!   upload/recording.mp4.NAME.json   the journal of its upload to the storage NAME
+//!   upload/controller.json           what goes to the controller of the room, and how far that is: see [`super::controller_outbox`]
 //! ```
 
 use std::fs;
@@ -24,6 +25,7 @@ use recorder_core::upload::{Step, with_stem_ending};
 use serde::{Deserialize, Serialize};
 
 use super::StorageError;
+use super::controller_outbox::{CONTROLLER, PLAN};
 use super::disk::{Disk, is_same_file, write_atomically};
 use crate::target::mp4::{Mp4Error, Scanner};
 
@@ -120,7 +122,7 @@ pub fn remove_empty(spool: &Path, is_unwritten: &dyn Fn() -> bool) {
     let Ok(entries) = fs::read_dir(&folder) else { return };
     let names: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
     let part = super::spool::part_name(1);
-    let is_ours = |name: &std::ffi::OsStr| name == TARGETS || (name == part.as_str() && is_unwritten());
+    let is_ours = |name: &std::ffi::OsStr| name == TARGETS || name == PLAN || (name == part.as_str() && is_unwritten());
     if names.iter().all(|name| is_ours(name)) && names.iter().all(|name| fs::remove_file(folder.join(name)).is_ok()) {
         // What cannot be removed stays, and is found by `roomcast spool`.
         let _ = fs::remove_dir(&folder);
@@ -256,7 +258,7 @@ pub(super) fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }
 
-fn save(disk: &dyn Disk, file: &Path, what: &impl Serialize) -> Result<(), StorageError> {
+pub(super) fn save(disk: &dyn Disk, file: &Path, what: &impl Serialize) -> Result<(), StorageError> {
     let text = serde_json::to_vec_pretty(what).map_err(|source| StorageError::Notes { file: file.to_path_buf(), source })?;
     write_atomically(disk, file, &text).map_err(|source| StorageError::file(file, "written", source))
 }
@@ -271,5 +273,7 @@ fn identity(session: &SessionId) -> String {
 }
 
 fn is_plain_name(name: &str) -> bool {
-    (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    name != CONTROLLER
+        && (1..=64).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }

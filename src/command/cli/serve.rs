@@ -14,12 +14,14 @@ use super::session::{self, Listening};
 use super::{Failure, targets};
 use crate::command::amqp::{BrokerSettings, Orders};
 use crate::conference::opentalk::controller::Controller;
-use crate::config::{self, CallIn, Config, ConfigError, Consent, PROGRAMME};
+use crate::config::{self, CONTROLLER, CallIn, Config, ConfigError, Consent, PROGRAMME};
 use crate::identity::{Identity, Provider, ProviderSettings};
 use crate::service::board::Board;
+use crate::service::courier::OpenTalkCourier;
 use crate::service::host::{Host, HostSettings, Terms};
 use crate::service::keeping::Keeping;
 use crate::service::order::{Room, SessionOrder};
+use crate::storage::controller_upload::HandOver;
 use crate::storage::disk::SystemDisk;
 use crate::storage::inventory::sweep;
 use crate::storage::outbox::UploadTarget;
@@ -35,10 +37,12 @@ pub(super) fn serve(config: &Config, config_file: Option<PathBuf>) -> Result<(),
     let desk = Desk::open(listen, config.serve.slots as usize, config, &listening)?;
     let (host, received, keeping) = {
         let _inside = listening.enter();
-        let Checked { provider, broker, keeping, settings } = checked;
+        let Checked { provider, broker, controller, keeping, settings } = checked;
         let (orders, received) = Orders::start(broker);
-        let settings =
-            settings(Identity::start(provider), session::own_arguments(config_file.as_deref(), "worker"), desk.board.clone());
+        let identity = Identity::start(provider);
+        let keeping = keeping(OpenTalkCourier { identity: identity.clone(), controller }, desk.board.clone());
+        let worker = session::own_arguments(config_file.as_deref(), "worker");
+        let settings = settings(identity, keeping.clone(), worker, desk.board.clone());
         (Host::new(settings, orders), received, keeping)
     };
     go_on_with_what_is_left(&keeping, &listening)?;
@@ -50,8 +54,9 @@ pub(super) fn serve(config: &Config, config_file: Option<PathBuf>) -> Result<(),
 struct Checked {
     provider: Provider,
     broker: BrokerSettings,
-    keeping: Keeping,
-    settings: Box<dyn FnOnce(Identity, Vec<String>, Board) -> HostSettings>,
+    controller: Controller,
+    keeping: Box<dyn FnOnce(OpenTalkCourier, Board) -> Keeping>,
+    settings: Box<dyn FnOnce(Identity, Keeping, Vec<String>, Board) -> HostSettings>,
 }
 
 impl Checked {
@@ -95,25 +100,25 @@ impl Checked {
         let controller = Controller::at(&address, controller_trust)
             .map_err(|error| Failure::operator(format_args!("controller.url: {error}")))?;
         trust("livekit", config.livekit.ca_file.as_deref())?;
-        let keeping = keeping(config)?;
+        let keeping = Box::new(keeping(config)?);
         let plan = plan(config)?;
         let config = config.clone();
-        let of_host = keeping.clone();
-        let settings = Box::new(move |identity, worker, board| HostSettings {
+        let of_host = controller.clone();
+        let settings = Box::new(move |identity, keeping, worker, board| HostSettings {
             slots: config.serve.slots,
             plan: Box::new(plan),
             terms: terms(&config),
             identity,
-            controller,
+            controller: of_host,
             controller_address: address,
             controller_ca: config.controller.ca_file,
             livekit_ca: config.livekit.ca_file,
             display_name: config.serve.display_name,
-            keeping: of_host,
+            keeping,
             worker,
             board,
         });
-        Ok(Self { provider, broker, keeping, settings })
+        Ok(Self { provider, broker, controller, keeping, settings })
     }
 }
 
@@ -159,10 +164,10 @@ fn plan(config: &Config) -> Result<impl Fn(SessionId, u64) -> SessionOrder + Sen
 }
 
 /// Where recordings go.
-fn keeping(config: &Config) -> Result<Keeping, Failure> {
+fn keeping(config: &Config) -> Result<impl FnOnce(OpenTalkCourier, Board) -> Keeping + use<>, Failure> {
     let mut objects: Vec<UploadTarget> = Vec::new();
     let mut file = None;
-    for place in &config.serve.recordings {
+    for place in config.serve.recordings.iter().filter(|place| *place != CONTROLLER) {
         match place.strip_prefix("s3://") {
             Some(rest) => objects.push(targets::object(rest, objects.len() + 1)?),
             None => file = Some(place.clone()),
@@ -177,7 +182,11 @@ fn keeping(config: &Config) -> Result<Keeping, Failure> {
         .map_err(|error| Failure::operator(format_args!("cannot make the folder {}: {error}", spool.display())))?;
     let of_stores = config.clone();
     let stores = move |objects: &[UploadTarget]| targets::stores(&of_stores, objects).map_err(|failure| failed(&failure));
-    Ok(Keeping { spool, file, objects, stores: Arc::new(stores), keep: config.spool.keep.duration() })
+    let (to_controller, rate, keep) = (config.serve.is_to_controller(), config.controller.upload_rate(), config.spool.kept());
+    Ok(move |courier, board| {
+        let hand_over = HandOver { courier: Arc::new(courier), disk: Arc::new(SystemDisk), rate };
+        Keeping { spool, file, objects, stores: Arc::new(stores), to_controller, hand_over, keep, board }
+    })
 }
 
 fn failed(failure: &Failure) -> Fault {

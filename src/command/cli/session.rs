@@ -266,7 +266,7 @@ pub(super) fn uploaded(
     }
     for (_, folder) in &uploads {
         // What needs not be kept at all is deleted now, the rest when its time has come.
-        if let Err(error) = sweep(&SystemDisk, folder, config.spool.keep.duration()) {
+        if let Err(error) = sweep(&SystemDisk, folder, config.spool.kept()) {
             tracing::warn!(reason = %error.to_fault(), "what is uploaded cannot be deleted");
         }
     }

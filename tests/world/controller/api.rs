@@ -6,6 +6,7 @@ use super::house::Asset;
 use super::messages;
 use super::room::{Kind, Outlet, RoomPlan, Sitting};
 use super::signaling::Out;
+use super::upload::UploadFate;
 use super::{Controller, PATIENCE, until, uuid};
 
 /// Somebody whom the test plays.
@@ -174,6 +175,26 @@ impl Controller {
     /// Close frames of recorders so far.
     pub fn close_frames(&self) -> u64 {
         self.house().close_frames
+    }
+
+    /// This happens to the next uploads, one after the other; to later ones nothing.
+    pub fn uploads_go(&self, fates: &[UploadFate]) {
+        self.house().upload_fates.extend(fates);
+    }
+
+    /// Lengths of the frames of each upload that is over.
+    pub fn upload_frames(&self) -> Vec<Vec<usize>> {
+        self.house().upload_frames.clone()
+    }
+
+    /// Answers to pings in uploads so far.
+    pub fn upload_pongs(&self) -> u64 {
+        self.house().upload_pongs
+    }
+
+    /// Waits until so many recordings are stored: what came last is stored when its connection has ended.
+    pub fn has_assets(&self, count: usize) -> Vec<Asset> {
+        until(PATIENCE, "recordings that are stored", || Some(self.assets()).filter(|assets| assets.len() == count))
     }
 
     /// Stored recordings.

@@ -97,6 +97,7 @@ async fn serve(shared: &Arc<Shared>, mut stream: impl Wire) -> Option<()> {
                 let (status, headers, body) = unauthorized(refused);
                 answer(&mut stream, status, &headers, &body).await
             }
+            Err(upload::Refusal::Status(status)) => answer(&mut stream, status, "", "").await,
             Err(upload::Refusal::Query(why)) => answer(&mut stream, 400, "", &format!("Query deserialize error: {why}")).await,
         },
         _ => answer(&mut stream, 404, "", "").await,
@@ -209,7 +210,7 @@ fn ticket(shared: &Shared, request: &Request) -> Result<signaling::Seat, (u16, &
     house.use_ticket(ticket).ok_or((401, "invalid_ticket", EXPIRED))
 }
 
-fn is_uuid(text: &str) -> bool {
+pub(super) fn is_uuid(text: &str) -> bool {
     text.len() == 36
         && text.chars().enumerate().all(|(i, c)| if [8, 13, 18, 23].contains(&i) { c == '-' } else { c.is_ascii_hexdigit() })
 }
