@@ -14,6 +14,7 @@ use recorder_core::upload::State;
 use tokio::task::JoinHandle;
 
 use super::commanded::Kept;
+use crate::storage::books::Closing;
 use crate::storage::disk::SystemDisk;
 use crate::storage::inventory::sweep;
 use crate::storage::outbox::{self, UploadTarget};
@@ -96,10 +97,14 @@ impl Keeping {
 
     /// Ends the files of a recording and stores them. The first thing returned is the news for people: `None` when every place has confirmed, or why one of
     /// them refuses; the second ends when there is nothing left to do, which may be much later.
-    pub async fn deliver(self, kept: Kept, news: tokio::sync::oneshot::Sender<Option<Fault>>) {
+    pub async fn deliver(self, kept: Kept, books: Option<Closing>, news: tokio::sync::oneshot::Sender<Option<Fault>>) {
         let Kept { folder, uploads } = kept;
         let owned = folder.clone();
-        let ended = tokio::task::spawn_blocking(move || finalise(&SystemDisk, &owned)).await;
+        let ending = move || {
+            books.into_iter().for_each(Closing::wait);
+            finalise(&SystemDisk, &owned)
+        };
+        let ended = tokio::task::spawn_blocking(ending).await;
         let unusable = match ended {
             Ok(Ok(finalised)) => {
                 let files: Vec<_> = finalised.files.iter().map(|file| (file.file.display().to_string(), file.bytes)).collect();
@@ -186,7 +191,7 @@ impl Keeping {
                     .map(Arc::new),
             };
             let (news, _) = tokio::sync::oneshot::channel();
-            this.deliver(Kept { folder, uploads }, news).await;
+            this.deliver(Kept { folder, uploads }, None, news).await;
         })
     }
 }

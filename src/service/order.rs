@@ -86,6 +86,8 @@ pub struct SessionOrder {
     pub live: LiveRules,
     /// How pictures of people are fetched.
     pub avatars: AvatarRules,
+    /// Whether recordings have a ledger and an event log beside them.
+    pub books: bool,
     /// Set when moderators in the room command the Targets: then none is ordered here.
     pub commanded: Option<CommandedOrder>,
 }
@@ -217,6 +219,11 @@ impl RecordingStand {
         self.bytes = bytes;
     }
 
+    /// Everything of the newest Take before this programme instant is safe.
+    pub(super) fn safe_until(&self) -> Option<SessionTime> {
+        self.take.map(|(_, safe)| safe)
+    }
+
     /// Programme time that is safe: what lies between two Takes is in no file.
     pub(super) fn recorded(&self) -> Duration {
         self.before + self.take.map_or(Duration::ZERO, |(began, safe)| safe.since(began))
@@ -245,6 +252,11 @@ impl LiveStand {
     pub(super) fn new(id: TargetId) -> Self {
         let none = LiveFigures::default();
         Self { id, state: None, fault: None, retries: 0, figures: none, before: none }
+    }
+
+    /// Whether it is being tried again.
+    pub(super) fn is_in_trouble(&self) -> bool {
+        matches!(self.state, Some(LiveState::Retrying { .. } | LiveState::Refused { .. }))
     }
 
     /// The worker that served it is gone.

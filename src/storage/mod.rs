@@ -4,6 +4,7 @@
 //! and objects in storages. Files are ended on the caller's thread, blocking: never on a tokio task of the media way; uploads are tokio
 //! tasks of the supervisor. Refuses to overwrite a file that is there, and to remove anything that was not delivered or confirmed.
 
+pub mod books;
 pub mod disk;
 pub mod finalise;
 pub mod inventory;

@@ -6,6 +6,7 @@
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::expect_used, clippy::panic)]
 
 pub mod bad_http;
+pub mod books;
 pub mod certificates;
 pub mod chromium;
 pub mod clip;

@@ -153,6 +153,7 @@ pub(super) fn run(
         lives: wanted.lives.iter().map(Live::job).collect(),
         live: targets::live_rules(&config),
         avatars: config.avatars.rules(),
+        books: config.books.record,
         commanded: None,
     };
     let mut entry = desk.board.session(order.session.clone(), order.look.layout.clone());

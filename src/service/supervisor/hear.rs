@@ -33,6 +33,10 @@ impl Session<'_> {
         }
         let Some(stand) = lives.iter_mut().find(|stand| stand.id == *target) else { return };
         if let Some(fault) = fault {
+            // Once for each trouble, not for each attempt.
+            if stand.fault.as_ref().is_none_or(|before| before.sentence != fault.sentence) || !stand.is_in_trouble() {
+                self.books.fault(Some(target), &fault, (self.clock)());
+            }
             stand.fault = Some(fault);
             stand.retries += 1;
         }
@@ -72,7 +76,7 @@ impl Session<'_> {
         };
         worker.heard = Instant::now();
         let message = match &mut self.commanded {
-            Some(commanded) => match commanded.hear(message) {
+            Some(commanded) => match commanded.hear(message, &mut self.books, (self.clock)()) {
                 Ok(answer) => return answer.into_iter().for_each(|answer| tell(worker, answer)),
                 Err(other) => other,
             },
@@ -124,6 +128,7 @@ impl Session<'_> {
             | FromWorker::Begins { .. }
             | FromWorker::Ends { .. }
             | FromWorker::Closed { .. } => tracing::warn!("the worker speaks of Targets that nobody commands"),
+            FromWorker::Note { at, note } => self.books.note(at, note),
             FromWorker::Fault(fault) => self.tell_people(fault),
             FromWorker::Ended { reason, fault } => {
                 worker.last_word = Some((reason, fault));
