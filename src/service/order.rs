@@ -245,18 +245,15 @@ pub struct LiveStand {
     pub figures: LiveFigures,
     /// Of these, what earlier workers did.
     pub(super) before: LiveFigures,
+    /// Something went wrong since it was live.
+    pub(super) in_trouble: bool,
 }
 
 impl LiveStand {
     /// Nothing was seen yet.
     pub(super) fn new(id: TargetId) -> Self {
         let none = LiveFigures::default();
-        Self { id, state: None, fault: None, retries: 0, figures: none, before: none }
-    }
-
-    /// Whether it is being tried again.
-    pub(super) fn is_in_trouble(&self) -> bool {
-        matches!(self.state, Some(LiveState::Retrying { .. } | LiveState::Refused { .. }))
+        Self { id, state: None, fault: None, retries: 0, figures: none, before: none, in_trouble: false }
     }
 
     /// The worker that served it is gone.

@@ -34,12 +34,15 @@ impl Session<'_> {
         let Some(stand) = lives.iter_mut().find(|stand| stand.id == *target) else { return };
         if let Some(fault) = fault {
             // Once for each trouble, not for each attempt.
-            if stand.fault.as_ref().is_none_or(|before| before.sentence != fault.sentence) || !stand.is_in_trouble() {
+            let is_new = stand.fault.as_ref().is_none_or(|before| before.sentence != fault.sentence);
+            if is_new || !stand.in_trouble {
                 self.books.fault(Some(target), &fault, (self.clock)());
             }
+            stand.in_trouble = true;
             stand.fault = Some(fault);
             stand.retries += 1;
         }
+        stand.in_trouble &= state != LiveState::Live;
         stand.state = Some(state);
     }
 
