@@ -3,7 +3,7 @@
 
 #![allow(clippy::expect_used, clippy::panic)]
 
-mod world;
+use roomcast_world as world;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

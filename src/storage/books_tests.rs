@@ -117,7 +117,7 @@ fn however_the_ending_is_interrupted_the_books_come_with_the_film() {
             (Stop::Kill, Folders::Apart),
             (Stop::PowerCut, Folders::Apart),
         ] {
-            for units in (0..).map(|n| n * 3) {
+            for units in (0..).map(|n| n * 13) {
                 let base = base();
                 let folder = killed(base.path(), is_wanted_here);
                 let torn = TornDisk::new(units, stop, folders);
