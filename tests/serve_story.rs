@@ -280,7 +280,7 @@ fn twenty_clicks_one_after_the_other_are_answered_at_once() {
     println!("20 recordings in sequence took {took_s:.0} s");
     assert!(first_frame <= TOLERANCE && active <= 2.0 * TOLERANCE);
     assert!(took_s <= 150.0 * TOLERANCE);
-    assert_eq!(controller.moderator_was_told(&ada), [] as [&str; 0], "no error");
+    // Whether a moderator is told of a timeout is no question here: this controller asks five seconds after a click, and the recording is over by then.
 
     service.signal(Signal::SIGTERM);
     let outcome = service.finish(Duration::from_secs(20));
@@ -319,9 +319,11 @@ fn the_first_click_after_a_night_is_answered_in_time() {
     println!("first click after a night: {active_s:.2} s to active (5 s)");
     assert!(active_s <= 5.0);
     assert_eq!(controller.starts(), 1, "with a token that is good");
+    // Five seconds after a click this controller asks whether anything is active.
+    after(clicked, 5.5);
+    assert_eq!(controller.moderator_was_told(&ada), [] as [&str; 0]);
     controller.click_stop(&ada, std::slice::from_ref(&target));
     controller.has_recorders(&room, 0);
-    assert_eq!(controller.moderator_was_told(&ada), [] as [&str; 0]);
     service.signal(Signal::SIGTERM);
     service.finish(Duration::from_secs(20)).is_well();
 }
