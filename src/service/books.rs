@@ -89,13 +89,15 @@ impl Books {
         }
     }
 
+    /// The recording cannot begin.
+    pub(super) fn forget(&mut self, target: &TargetId, run: u32) {
+        self.open.retain(|volume| volume.target != *target || volume.run != run);
+    }
+
     /// A worker saw something.
     pub(super) fn note(&mut self, at: SessionTime, note: Note) {
-        for volume in &mut self.open {
-            match &note {
-                Note::TakeBegins { target, from, .. } if *target == volume.target => volume.film.begins(*from),
-                _ => {}
-            }
+        if let Note::TakeBegins { target, from, .. } = &note {
+            self.open.iter_mut().filter(|volume| volume.target == *target).for_each(|volume| volume.film.begins(*from));
         }
         let ended = match &note {
             Note::TakeEnds { target, until, .. } => Some((target.clone(), *until)),

@@ -209,6 +209,7 @@ impl Commanded {
                     (_, Err(fault)) => {
                         tracing::warn!(target.id = %target, reason = %fault, "a target cannot begin");
                         self.entries.retain(|entry| !(entry.target == target && entry.run == run));
+                        books.forget(&target, run);
                         Some(ToWorker::Forbid { target, fault })
                     }
                     // Its worker died and nobody wanted it any more; an empty recording is swept up.
