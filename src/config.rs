@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod avatars;
+mod books;
 mod controller;
 mod delivery;
 pub mod generate;
@@ -27,6 +28,7 @@ mod serve;
 mod value;
 
 pub use avatars::Avatars;
+pub use books::Books;
 pub use controller::Controller;
 pub use delivery::{Addressing, Checksums, Destination, Destinations, Live, Preset, PresetError, Storage};
 pub use http::Http;
@@ -70,6 +72,8 @@ pub struct Config {
     pub session: Session,
     /// The local disk copy of what is recorded.
     pub spool: Spool,
+    /// What is written down beside recordings.
+    pub books: Books,
     /// Who is drawn where.
     pub layout: Layout,
     /// A strip with logo, title and clock.

@@ -105,7 +105,7 @@ impl Desk {
             take.end();
         }
         let (news, told) = oneshot::channel();
-        self.runtime.spawn(self.keeping.clone().deliver(kept, news));
+        self.runtime.spawn(self.keeping.clone().deliver(kept, None, news));
         told
     }
 

@@ -12,11 +12,14 @@ use recorder_core::fault::Fault;
 use recorder_core::ids::{SessionId, TakeId, TargetId};
 use recorder_core::secret::Secret;
 use recorder_core::stage::ConsentRule;
+use recorder_core::time::SessionTime;
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
+use super::books::Books;
 use super::job::{CommandedJob, FromWorker, ResumedTarget, ToWorker, WantedTarget};
 use crate::storage::RecordingUploads;
+use crate::storage::books::Closing;
 use crate::target::claim::Claim;
 
 /// What comes later.
@@ -46,8 +49,9 @@ pub trait Steward: Send {
     fn ticket(&mut self) -> Later<Result<Secret, Fault>>;
     /// Whether a Target may begin, and what it needs.
     fn admit(&mut self, wanted: Wanted) -> Later<Result<Admitted, Fault>>;
-    /// Ends the files of a recording, and stores them. `None` when every place that it is meant for has it: a storage says so, a controller has taken all of it.
-    fn deliver(&mut self, recording: Kept) -> Later<Option<Fault>>;
+    /// Ends the files of a recording, and stores them, and its books with them. `None` when every place that it is meant for has it: a storage says so, a
+    /// controller has taken all of it.
+    fn deliver(&mut self, recording: Kept, books: Option<Closing>) -> Later<Option<Fault>>;
 }
 
 /// A Target that somebody wants.
@@ -183,7 +187,7 @@ impl Commanded {
     }
 
     /// What a task has brought; the answer is for the worker.
-    pub(super) fn take(&mut self, done: Done) -> Option<ToWorker> {
+    pub(super) fn take(&mut self, done: Done, books: &mut Books) -> Option<ToWorker> {
         match done {
             Done::Ticket(answer) => {
                 self.ticket = Ticket::Here(answer);
@@ -197,17 +201,21 @@ impl Commanded {
                             Admitted::Recording(kept) => Some(kept.folder.clone()),
                             Admitted::Live(_) => None,
                         };
+                        if let Some(folder) = &folder {
+                            books.place(&target, run, folder.clone());
+                        }
                         entry.admitted = Some(admitted);
                         Some(ToWorker::Permit { target, folder })
                     }
                     (_, Err(fault)) => {
                         tracing::warn!(target.id = %target, reason = %fault, "a target cannot begin");
                         self.entries.retain(|entry| !(entry.target == target && entry.run == run));
+                        books.forget(&target, run);
                         Some(ToWorker::Forbid { target, fault })
                     }
                     // Its worker died and nobody wanted it any more; an empty recording is swept up.
                     (None, Ok(Admitted::Recording(kept))) => {
-                        self.deliver(target, run, kept);
+                        self.deliver(target, run, kept, None);
                         None
                     }
                     (None, Ok(Admitted::Live(_))) => None,
@@ -218,7 +226,12 @@ impl Commanded {
     }
 
     /// What the worker says of its Targets. Everything else is given back.
-    pub(super) fn hear(&mut self, message: FromWorker) -> Result<Option<ToWorker>, FromWorker> {
+    pub(super) fn hear(
+        &mut self,
+        message: FromWorker,
+        books: &mut Books,
+        now: SessionTime,
+    ) -> Result<Option<ToWorker>, FromWorker> {
         match message {
             FromWorker::NeedTicket => {
                 self.ticket_wanted = true;
@@ -226,6 +239,10 @@ impl Commanded {
                 return Ok(self.hand_over_ticket());
             }
             FromWorker::Opens { target, run, what } => {
+                if what == WantedTarget::Recording {
+                    books.begin(&target, run, now);
+                }
+                books.wanted(&target, (&what).into(), now);
                 let wanted = Wanted { session: self.session.clone(), target: target.clone(), run, what: what.clone() };
                 let (next, of) = (TakeId(1), target.clone());
                 self.entries.retain(|entry| entry.target != target);
@@ -243,21 +260,21 @@ impl Commanded {
                     (entry.paused, entry.ending) = (!for_good, for_good);
                 }
             }
-            FromWorker::Closed { target } => self.close(|entry| entry.target == target),
+            FromWorker::Closed { target } => self.close(books, now, |entry| entry.target == target),
             other => return Err(other),
         }
         Ok(None)
     }
 
     /// The worker died: what it was ending will not be ended by anybody else.
-    pub(super) fn worker_died(&mut self) {
+    pub(super) fn worker_died(&mut self, books: &mut Books, now: SessionTime) {
         self.ticket_wanted = false;
-        self.close(|entry| entry.ending);
+        self.close(books, now, |entry| entry.ending);
     }
 
     /// The Session is over: everything that was recorded is stored, by tasks that go on without it.
-    pub(super) fn over(mut self) {
-        self.close(|_| true);
+    pub(super) fn over(mut self, books: &mut Books, now: SessionTime) {
+        self.close(books, now, |_| true);
     }
 
     /// The uploads of recordings that grow, by their Targets.
@@ -271,17 +288,18 @@ impl Commanded {
         self.entries.iter().filter_map(|entry| entry.kept()?.uploads.as_ref())
     }
 
-    fn close(&mut self, which: impl Fn(&Entry) -> bool) {
+    fn close(&mut self, books: &mut Books, now: SessionTime, which: impl Fn(&Entry) -> bool) {
         let closed: Vec<Entry> = self.entries.extract_if(.., |entry| which(entry)).collect();
         for Entry { target, run, admitted, .. } in closed {
+            let closing = books.close(&target, run, now);
             if let Some(Admitted::Recording(kept)) = admitted {
-                self.deliver(target, run, kept);
+                self.deliver(target, run, kept, closing);
             }
         }
     }
 
-    fn deliver(&mut self, target: TargetId, run: u32, kept: Kept) {
-        let delivering = self.order.steward.deliver(kept);
+    fn deliver(&mut self, target: TargetId, run: u32, kept: Kept, books: Option<Closing>) {
+        let delivering = self.order.steward.deliver(kept, books);
         self.spawn(async move { Done::Delivered { target, run, fault: delivering.await } });
     }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use recorder_core::address::AddressPolicy;
+use recorder_core::books::{Note, What};
 use recorder_core::conference::Delivery;
 use recorder_core::fault::Fault;
 use recorder_core::ids::{SessionId, TakeId, TargetId, TrackId};
@@ -127,6 +128,15 @@ impl From<Delivery> for WantedTarget {
         match delivery {
             Delivery::Recording => Self::Recording,
             Delivery::Live { location } => Self::Live { location },
+        }
+    }
+}
+
+impl From<&WantedTarget> for What {
+    fn from(wanted: &WantedTarget) -> Self {
+        match wanted {
+            WantedTarget::Recording => Self::Recording,
+            WantedTarget::Live { .. } => Self::Stream,
         }
     }
 }
@@ -383,6 +393,13 @@ pub enum FromWorker {
     Closed {
         /// Which.
         target: TargetId,
+    },
+    /// What belongs into the books of recordings.
+    Note {
+        /// When.
+        at: SessionTime,
+        /// What.
+        note: Note,
     },
     /// Something to tell the moderator.
     Fault(Fault),

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 
 use super::board::{Board, DeliveryEntry};
 use super::commanded::Kept;
+use crate::storage::books::Closing;
 use crate::storage::controller_outbox::{self, Plan};
 use crate::storage::controller_upload::{FilmStand, HandOver};
 use crate::storage::disk::SystemDisk;
@@ -113,10 +114,14 @@ impl Keeping {
 
     /// Ends the files of a recording and stores them. The first thing returned is the news for people: `None` when every place has them, or why one of
     /// them refuses; the second ends when there is nothing left to do, which may be much later.
-    pub async fn deliver(self, kept: Kept, news: oneshot::Sender<Option<Fault>>) {
+    pub async fn deliver(self, kept: Kept, books: Option<Closing>, news: oneshot::Sender<Option<Fault>>) {
         let Kept { folder, uploads } = kept;
         let owned = folder.clone();
-        let ended = tokio::task::spawn_blocking(move || finalise(&SystemDisk, &owned)).await;
+        let ending = move || {
+            books.into_iter().for_each(Closing::wait);
+            finalise(&SystemDisk, &owned)
+        };
+        let ended = tokio::task::spawn_blocking(ending).await;
         let unusable = match ended {
             Ok(Ok(finalised)) => {
                 let files: Vec<_> = finalised.files.iter().map(|file| (file.file.display().to_string(), file.bytes)).collect();
@@ -210,7 +215,7 @@ impl Keeping {
                     .map(Arc::new),
             };
             let (news, _) = oneshot::channel();
-            this.deliver(Kept { folder, uploads }, news).await;
+            this.deliver(Kept { folder, uploads }, None, news).await;
         })
     }
 }

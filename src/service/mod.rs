@@ -1,6 +1,7 @@
 //! Supervisor and worker: the processes around the media way.
 
 pub mod board;
+mod books;
 pub mod commanded;
 pub mod courier;
 mod deliveries;

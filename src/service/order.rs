@@ -93,6 +93,8 @@ pub struct SessionOrder {
     pub live: LiveRules,
     /// How pictures of people are fetched.
     pub avatars: AvatarRules,
+    /// Whether recordings have a ledger and an event log beside them.
+    pub books: bool,
     /// Set when moderators in the room command the Targets: then none is ordered here.
     pub commanded: Option<CommandedOrder>,
     /// What a programme monitor is fed with, if one is wanted.
@@ -228,6 +230,11 @@ impl RecordingStand {
         self.bytes = bytes;
     }
 
+    /// Everything of the newest Take before this programme instant is safe.
+    pub(super) fn safe_until(&self) -> Option<SessionTime> {
+        self.take.map(|(_, safe)| safe)
+    }
+
     /// Programme time that is safe: what lies between two Takes is in no file.
     pub(super) fn recorded(&self) -> Duration {
         self.before + self.take.map_or(Duration::ZERO, |(began, safe)| safe.since(began))
@@ -249,13 +256,15 @@ pub struct LiveStand {
     pub figures: LiveFigures,
     /// Of these, what earlier workers did.
     pub(super) before: LiveFigures,
+    /// Something went wrong since it was live.
+    pub(super) in_trouble: bool,
 }
 
 impl LiveStand {
     /// Nothing was seen yet.
     pub(super) fn new(id: TargetId) -> Self {
         let none = LiveFigures::default();
-        Self { id, state: None, fault: None, retries: 0, figures: none, before: none }
+        Self { id, state: None, fault: None, retries: 0, figures: none, before: none, in_trouble: false }
     }
 
     /// The worker that served it is gone.

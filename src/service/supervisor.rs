@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::ids::TakeId;
@@ -17,6 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::Instrument as _;
 
 use super::board::{Command, Refusal, SessionEntry};
+use super::books::Books;
 use super::commanded::{Commanded, Woken};
 use super::job::{ConferenceJob, FromWorker, Job, Status, TargetJob, ToWorker};
 use super::link::{LinkError, SupervisorLink};
@@ -29,6 +31,7 @@ use super::usage::{PeakMemory, cpu_of, own_cpu};
 use crate::graph::EncoderWish;
 
 mod hear;
+mod over;
 
 /// Runs the Session to its end. `stops` carries wishes to stop: the first ends it cleanly, the second at once. How it goes is posted at `entry`, and what
 /// operators want of it comes from there.
@@ -49,9 +52,19 @@ pub async fn run(
     outcome.last.recordings = recordings.iter().map(RecordingStand::snapshot).collect();
     let commanded = order.commanded.take().map(|commanded| span.in_scope(|| Commanded::new(commanded, order.session.clone())));
     outcome.last.layout.clone_from(&order.look.layout.name);
+    let rule = commanded.as_ref().map(Commanded::consent).unwrap_or_default();
+    let (layout, began) = (&order.look.layout.name, clock());
+    let mut books = Books::new(order.books, order.session.clone(), rule, layout, (Timestamp::now(), began));
+    for RecordingOrder { id, folder, .. } in &order.recordings {
+        span.in_scope(|| {
+            books.begin(id, 1, began);
+            books.place(id, 1, folder.clone());
+        });
+    }
     let session = Session {
         order,
         commanded,
+        books,
         clock,
         patience,
         view,
@@ -75,6 +88,7 @@ pub async fn run(
 struct Session<'a> {
     order: SessionOrder,
     commanded: Option<Commanded>,
+    books: Books,
     clock: Clock,
     patience: Patience,
     view: &'a mut dyn View,
@@ -148,7 +162,7 @@ impl Session<'_> {
         loop {
             while let Some(action) = self.supervision.poll_action() {
                 if let Action::Finish { fault } = action {
-                    return self.finish(fault);
+                    return self.finish(fault).await;
                 }
                 self.act(action, launcher, &mut worker);
             }
@@ -183,7 +197,7 @@ impl Session<'_> {
                         (worker.process.signal)(Signal::SIGKILL);
                     }
                     self.outcome.at_once = true;
-                    return self.finish(None);
+                    return self.finish(None).await;
                 }
                 Event::StopWanted => {
                     self.wishes += 1;
@@ -191,7 +205,7 @@ impl Session<'_> {
                 }
                 Event::Commanded(woken) => {
                     let message = match (woken, &mut self.commanded) {
-                        (Woken::Done(done), Some(commanded)) => commanded.take(done),
+                        (Woken::Done(done), Some(commanded)) => commanded.take(done, &mut self.books),
                         _ => Some(ToWorker::OrderedAgain),
                     };
                     if let (Some(message), Some(worker)) = (message, &worker) {
@@ -232,6 +246,7 @@ impl Session<'_> {
             tracing::info!(layout = name, "another layout");
             // A worker that takes the place of this one begins with it.
             self.order.look.layout.clone_from(&text);
+            self.books.layout(&name, (self.clock)());
             self.outcome.last.layout = name;
             self.entry.update(&self.outcome.last);
             if let Some(worker) = worker {
@@ -245,6 +260,7 @@ impl Session<'_> {
     /// Something that a person should know.
     fn tell_people(&mut self, fault: Fault) {
         self.view.tell(&fault);
+        self.books.fault(None, &fault, (self.clock)());
         self.outcome.last.fault = Some(fault);
     }
 
@@ -409,7 +425,10 @@ impl Session<'_> {
                 Input::WorkerEnded { fault }
             }
             (None, exit) => {
-                self.commanded.iter_mut().for_each(Commanded::worker_died);
+                let (now, recordings) = ((self.clock)(), &self.recordings);
+                self.books.worker_died(|id| recordings.iter().find(|stand| stand.id == *id)?.safe_until());
+                let books = &mut self.books;
+                self.commanded.iter_mut().for_each(|commanded| commanded.worker_died(books, now));
                 self.outcome.last.lives.iter_mut().for_each(LiveStand::unserved);
                 if !self.stop_asked {
                     self.stands(SessionState::Entering);
@@ -425,18 +444,6 @@ impl Session<'_> {
     /// Programme time that is safe: one that could not go on must not make the others longer than was ordered.
     fn recorded(&self) -> Duration {
         self.recordings.iter().map(RecordingStand::recorded).max().unwrap_or_default()
-    }
-
-    fn finish(mut self, fault: Option<Fault>) -> Outcome {
-        self.commanded.take().into_iter().for_each(Commanded::over);
-        self.outcome.fault = fault;
-        self.outcome.peak_memory_bytes = self.memory.bytes();
-        self.outcome.recorded = self.recorded();
-        self.outcome.last.recorded = self.outcome.recorded;
-        self.outcome.last.cpu = self.outcome.cpu;
-        self.outcome.last.elapsed = (self.clock)().since(SessionTime::ZERO);
-        self.entry.ended(&self.outcome);
-        self.outcome
     }
 }
 

@@ -112,6 +112,7 @@ fn order() -> SessionOrder {
         lives: Vec::new(),
         live: LiveRules::default(),
         avatars: AvatarRules::default(),
+        books: false,
         commanded: None,
         monitor: None,
     }

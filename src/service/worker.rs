@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use recorder_core::books::Note;
 use recorder_core::conference::{ConferenceCommand, ConferenceEvent, EndReason};
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::ids::TargetId;
@@ -38,6 +39,7 @@ use crate::target::rtmp::LiveReport;
 use crate::trust::TrustError;
 
 mod enter;
+mod notes;
 mod targets;
 
 use enter::enter;
@@ -127,6 +129,8 @@ struct Worker {
     /// Deliveries that an earlier worker has opened.
     resumed: BTreeSet<(TargetId, u32)>,
     joined: bool,
+    /// The books know that the Session ends.
+    told_end: bool,
     overload: Overload,
     fps: RateMeter,
     outcome: Option<Outcome>,
@@ -192,6 +196,7 @@ impl Worker {
             commanded: job.commanded.is_some(),
             resumed: resumed.into_iter().map(|resumed| (resumed.target, resumed.run)).collect(),
             joined: false,
+            told_end: false,
             overload: Overload::default(),
             fps: RateMeter::default(),
             outcome: None,
@@ -289,6 +294,7 @@ impl Worker {
             ConferenceEvent::Left { participant } => self.avatars.left(participant),
             _ => {}
         }
+        self.note(Note::of_event(&event));
         self.tell(Input::Conference(event));
         self.hang_avatars();
     }
@@ -302,7 +308,9 @@ impl Worker {
 
     /// Does what the Session has decided.
     async fn obey(&mut self) -> Result<(), WorkerError> {
+        self.note_end();
         while let Some(action) = self.session.poll_action() {
+            self.note(Note::of_action(&action));
             match action {
                 Action::Tell(command) => {
                     if let ConferenceCommand::Report { target, standing } = &command {
@@ -334,7 +342,10 @@ impl Worker {
                         self.programme.end(at);
                     }
                 }
-                Action::Over(outcome) => self.outcome = Some(outcome),
+                Action::Over(outcome) => {
+                    self.outcome = Some(outcome);
+                    self.note_end();
+                }
             }
         }
         Ok(())

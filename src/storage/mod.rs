@@ -4,6 +4,7 @@
 //! objects in storages, and recordings at the controller of their room. Files are ended on the caller's thread, blocking: never on a tokio task of the media way; uploads are tokio
 //! tasks of the supervisor. Refuses to overwrite a file that is there, and to remove anything that was not delivered or confirmed.
 
+pub mod books;
 pub mod controller_outbox;
 pub mod controller_upload;
 pub mod disk;

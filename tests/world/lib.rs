@@ -6,6 +6,7 @@
 #![allow(missing_docs, clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 pub mod bad_http;
+pub mod books;
 pub mod certificates;
 pub mod chromium;
 pub mod clip;

@@ -158,6 +158,7 @@ fn plan(config: &Config) -> Result<impl Fn(SessionId, u64) -> SessionOrder + Sen
         lives: Vec::new(),
         live: targets::live_rules(&config),
         avatars: config.avatars.rules(),
+        books: config.books.serve,
         commanded: None,
         monitor: None,
     })

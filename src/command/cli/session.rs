@@ -159,6 +159,7 @@ pub(super) fn run(
         lives: wanted.lives.iter().map(Live::job).collect(),
         live: targets::live_rules(&config),
         avatars: config.avatars.rules(),
+        books: config.books.record,
         commanded: None,
         monitor: monitor.as_ref().map(|monitor| monitor.feed(&wanted.renditions)),
     };

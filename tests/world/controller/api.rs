@@ -172,6 +172,28 @@ impl Controller {
         self.house().starts
     }
 
+    /// What recorders were given or proved themselves by so far: tickets and access tokens, to look for them where they must not be.
+    pub fn secrets(&self) -> Vec<String> {
+        let mut secrets = self.house().secrets.clone();
+        secrets.sort();
+        secrets.dedup();
+        secrets
+    }
+
+    /// What everybody was shown of a Target since a moderator came, in its order: only what was reported, not what a click made of it.
+    pub fn told_everybody(&self, moderator: &Person, target: &str) -> Vec<String> {
+        let heard = self.heard(moderator).into_iter().map(|message| message["payload"].clone());
+        let updates = heard.filter(|payload| payload["message"] == "stream_updated" && payload["target_id"] == target);
+        updates.filter_map(|payload| payload["status"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// The reason that everybody was told last for a Target's error.
+    pub fn reason(&self, moderator: &Person, target: &str) -> String {
+        let heard = self.heard(moderator).into_iter().rev().map(|message| message["payload"].clone());
+        let mut errors = heard.filter(|payload| payload["target_id"] == target && payload["status"] == "error");
+        errors.find_map(|payload| payload["reason"]["message"].as_str().map(str::to_owned)).unwrap_or_default()
+    }
+
     /// Close frames of recorders so far.
     pub fn close_frames(&self) -> u64 {
         self.house().close_frames

