@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::ids::{ParticipantId, TrackId};
-use recorder_core::scene::{CanvasSize, Scenes};
+use recorder_core::scene::{CanvasSize, Scene, Scenes};
 use recorder_core::time::SessionTime;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -20,6 +20,7 @@ use super::assemble::{Assembled, Assembler, SILENT};
 use super::grid::Grid;
 use super::packet::Stream;
 use super::ring::Ring;
+use super::slate::SlateSource;
 use super::stills::StillLoader;
 use super::thread::{Beginning, Hanging, Post, ThreadOrder, Where, work};
 use super::{pictures, sound};
@@ -103,6 +104,8 @@ pub struct Counts {
 pub struct Programme {
     settings: ProgrammeSettings,
     rings: Vec<Ring>,
+    /// One for each Rendition.
+    slates: Vec<SlateSource>,
     pictures: Sender<ThreadOrder>,
     sound: Sender<ThreadOrder>,
     events: mpsc::Sender<ProgrammeEvent>,
@@ -155,7 +158,9 @@ impl Programme {
             .enumerate()
             .map(|(index, canvas)| StillLoader::new(canvas, Where::Rendition(index), pictures.clone()))
             .collect();
-        let programme = Self { settings, rings, pictures, sound, events, counts, beginnings: OnceLock::new(), stills, threads };
+        let slates = vec![SlateSource::default(); rings.len()];
+        let beginnings = OnceLock::new();
+        let programme = Self { settings, rings, slates, pictures, sound, events, counts, beginnings, stills, threads };
         Ok((programme, receiver))
     }
 
@@ -172,7 +177,7 @@ impl Programme {
     }
 
     /// Begins with a picture and a sample at exactly `at`. Once it has begun: the first picture at or after `at` is a keyframe, with which another Take
-    /// can begin. It must not be mixed yet.
+    /// can begin, also after a rest. It must not be mixed yet.
     pub fn begin(&self, at: SessionTime) {
         let mut began = false;
         let beginnings = self.beginnings.get_or_init(|| {
@@ -185,6 +190,23 @@ impl Programme {
             self.order(|| ThreadOrder::Begin(beginnings.clone()));
         } else {
             self.order(|| ThreadOrder::Keyframe(at));
+        }
+    }
+
+    /// Nobody wants anything of `at` or later, until the next [`Programme::begin`]: no picture is drawn or encoded. It must have begun.
+    pub fn rest(&self, at: SessionTime) {
+        self.order(|| ThreadOrder::Rest(at));
+    }
+
+    /// Where the slates are to be had, one for each Rendition.
+    pub fn slates(&self) -> &[SlateSource] {
+        &self.slates
+    }
+
+    /// Has the slate of a Rendition made of this Scene, in the background and once.
+    pub fn prepare_slate(&self, rendition: usize, scene: impl FnOnce() -> Option<Scene>) {
+        if let (Some(slate), Some(settings)) = (self.slates.get(rendition), self.settings.renditions.get(rendition)) {
+            slate.prepare(*settings, self.settings.fps, scene);
         }
     }
 

@@ -31,6 +31,8 @@ pub(super) enum ThreadOrder {
     Begin(Vec<Beginning>),
     /// The first picture at or after this instant is a keyframe.
     Keyframe(SessionTime),
+    /// Nothing is wanted from this instant on, until the next keyframe.
+    Rest(SessionTime),
     End(SessionTime),
     Hang(Where, Hanging),
 }
@@ -77,6 +79,8 @@ pub(super) trait Half {
     fn begin(&mut self, beginnings: Vec<Beginning>) -> Result<(), GraphError>;
     /// The first picture at or after this instant is a keyframe; nothing to somebody who makes sound.
     fn keyframe(&mut self, at: SessionTime);
+    /// Nobody wants anything of this instant or later, until the next keyframe.
+    fn rest(&mut self, at: SessionTime);
     /// Nothing from this instant on belongs to the programme.
     fn end(&mut self, at: SessionTime);
     /// A still picture; nothing to somebody who makes sound.
@@ -114,6 +118,7 @@ fn obey(half: &mut impl Half, post: &Post, orders: &Receiver<ThreadOrder>) -> bo
                 }
             }
             Ok(ThreadOrder::Keyframe(at)) => half.keyframe(at),
+            Ok(ThreadOrder::Rest(at)) => half.rest(at),
             Ok(ThreadOrder::End(at)) => half.end(at),
             Ok(ThreadOrder::Hang(place, hanging)) => half.hang(place, hanging),
             Err(TryRecvError::Empty) => return true,
