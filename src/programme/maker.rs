@@ -327,6 +327,53 @@ fn silent_fault(stream: Stream) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::programme::ring::Next;
+
+    /// Two stretches of half a second with a rest of 0.7 s between them: pictures and sounds by their instants in milliseconds, keyframes apart.
+    #[test]
+    fn while_nobody_wants_pictures_none_are_made_and_a_keyframe_begins_the_next_take() {
+        let clock = SessionClock::start();
+        let (_media, source) = crate::media::lanes();
+        let canvas = CanvasSize { width_px: 320, height_px: 180 };
+        let settings = ProgrammeSettings {
+            renditions: [RenditionSettings { canvas, video_kbps: 300, sound_kbps: 64 }].into(),
+            fps: 30,
+            delay: Duration::from_millis(200),
+            level: LevelSettings::default(),
+        };
+        let ring = Ring::default();
+        let mut cursor = ring.record_from(SessionTime::ZERO);
+        let (programme, mut events) = Programme::start(settings, clock, source, vec![ring]).unwrap();
+        // Far enough ahead that every order comes before its time.
+        let at = |ms: u64| clock.now().max(SessionTime::from_millis(2000)) + Duration::from_millis(ms);
+        let [begin, rest, again, end] = [0, 500, 1210, 1710].map(at);
+        programme.begin(begin);
+        programme.rest(rest);
+        programme.rest(rest + Duration::from_millis(100));
+        programme.begin(again);
+        programme.end(end);
+        let (mut pictures, mut sounds) = (Vec::new(), Vec::new());
+        loop {
+            match cursor.next(Duration::from_secs(20)) {
+                Next::Packet(packet) if packet.stream == Stream::Video => pictures.push((packet.pts, packet.keyframe)),
+                Next::Packet(packet) => sounds.push(packet.pts),
+                Next::Closed => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        programme.stop();
+        while let Ok(event) = events.try_recv() {
+            assert!(!matches!(event, ProgrammeEvent::Failed(_)), "{event:?}");
+        }
+        let grid = Grid { canvas, fps: 30, first: begin };
+        let expected = |ticks: std::ops::Range<u64>| ticks.map(|tick| grid.picture(tick)).collect::<Vec<_>>();
+        let first = grid.picture_at_or_after(again);
+        let wanted = [expected(0..grid.picture_at_or_after(rest)), expected(first..grid.picture_at_or_after(end))].concat();
+        assert_eq!(pictures.iter().map(|(pts, _)| *pts).collect::<Vec<_>>(), wanted);
+        let keys: Vec<_> = pictures.iter().filter(|(_, keyframe)| *keyframe).map(|(pts, _)| *pts).collect();
+        assert_eq!(keys, [begin, grid.picture(first)]);
+        assert!(sounds.windows(2).all(|pair| pair[1].since(pair[0]) <= Duration::from_nanos(21_333_334)), "sound never rests");
+    }
 
     #[test]
     fn a_thread_that_panics_is_told() {

@@ -150,7 +150,15 @@ impl Half for PictureThread {
         for (rendition, Beginning { grid, assembler }) in self.renditions.iter_mut().zip(beginnings) {
             rendition.begin(grid, assembler)?;
         }
-        self.making = Some(Making { grid, look: 0, looks: self.looks, end: None, rests: VecDeque::new(), finishing: false, finished: false });
+        self.making = Some(Making {
+            grid,
+            look: 0,
+            looks: self.looks,
+            end: None,
+            rests: VecDeque::new(),
+            finishing: false,
+            finished: false,
+        });
         Ok(())
     }
 

@@ -273,7 +273,8 @@ impl State {
             let age = newest.pts.since(oldest.pts);
             let old = age > self.limits.keep;
             // While no pictures are made a keyframe must not keep all the sound behind it.
-            let spare_key = !is_picture_key(oldest) || self.keyframes > self.limits.keyframes || age > KEYS_KEPT * self.limits.keep;
+            let spare_key =
+                !is_picture_key(oldest) || self.keyframes > self.limits.keyframes || age > KEYS_KEPT * self.limits.keep;
             let held = self.holds.values().any(|next| *next <= self.first);
             if self.bytes <= self.limits.held_bytes && !(old && spare_key && !held) {
                 return;

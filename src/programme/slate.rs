@@ -81,7 +81,8 @@ impl Slate {
         }
         encoder.finish();
         let sounds = all(&sounds)?;
-        let config = |packets: &[EncodedPacket]| packets.first().and_then(|first| first.config.clone()).ok_or(SlateError::Nothing);
+        let config =
+            |packets: &[EncodedPacket]| packets.first().and_then(|first| first.config.clone()).ok_or(SlateError::Nothing);
         let silence = sounds.get(SILENT_FRAMES as usize - 1).ok_or(SlateError::Nothing)?;
         Ok(Self {
             avc_config: config(&pictures)?,
@@ -115,6 +116,17 @@ fn all(packets: &Receiver<Option<EncodedPacket>>) -> Result<Vec<EncodedPacket>, 
     }
 }
 
+/// What came of waiting for a slate.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Awaited {
+    /// This.
+    Here(Arc<Slate>),
+    /// It is being made, or nobody has wanted it.
+    NotYet,
+    /// There will be none.
+    Impossible,
+}
+
 /// Where the slate of a Rendition is to be had. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct SlateSource {
@@ -140,10 +152,17 @@ enum State {
 
 impl SlateSource {
     /// One that is there already.
-    pub fn of(slate: Slate) -> Self {
+    #[cfg(test)]
+    pub(crate) fn of(slate: Slate) -> Self {
         let source = Self::default();
-        source.shared.put(State::Made(Arc::new(slate)));
+        source.put(slate);
         source
+    }
+
+    /// It is there now.
+    #[cfg(test)]
+    pub(crate) fn put(&self, slate: Slate) {
+        self.shared.put(State::Made(Arc::new(slate)));
     }
 
     /// Has the slate made, the first time that this is called. Does not wait.
@@ -162,7 +181,11 @@ impl SlateSource {
             let began = Instant::now();
             match Slate::encode(settings, fps, scene) {
                 Ok(slate) => {
-                    tracing::debug!(took_ms = began.elapsed().as_millis(), pictures = slate.pictures.len(), "the slate is encoded");
+                    tracing::debug!(
+                        took_ms = began.elapsed().as_millis(),
+                        pictures = slate.pictures.len(),
+                        "the slate is encoded"
+                    );
                     shared.put(State::Made(Arc::new(slate)));
                 }
                 Err(error) => {
@@ -178,13 +201,14 @@ impl SlateSource {
     }
 
     /// The slate, waiting for it at most for `wait`.
-    pub fn wait(&self, wait: Duration) -> Option<Arc<Slate>> {
-        let is_missing = |state: &mut State| !matches!(state, State::Made(_));
+    pub fn wait(&self, wait: Duration) -> Awaited {
+        let is_missing = |state: &mut State| matches!(state, State::Unwanted | State::Making);
         let state = self.shared.lock();
         let state = self.shared.news.wait_timeout_while(state, wait, is_missing);
         match &*state.map_or_else(|poisoned| poisoned.into_inner().0, |(state, _)| state) {
-            State::Made(slate) => Some(slate.clone()),
-            State::Unwanted | State::Making | State::Impossible => None,
+            State::Made(slate) => Awaited::Here(slate.clone()),
+            State::Unwanted | State::Making => Awaited::NotYet,
+            State::Impossible => Awaited::Impossible,
         }
     }
 }
@@ -200,3 +224,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+#[path = "slate_tests.rs"]
+mod tests;

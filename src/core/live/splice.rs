@@ -116,8 +116,7 @@ mod tests {
         splice.resume(at(3100));
         let shows = [999, 1000, 1999, 2000, 2999, 3000, 9000].map(|ms| splice.picture(at(ms)));
         use Shows::{Programme, Slate};
-        let expected =
-            [None, Some(Programme), Some(Programme), Some(Slate), Some(Slate), Some(Programme), Some(Programme)];
+        let expected = [None, Some(Programme), Some(Programme), Some(Slate), Some(Slate), Some(Programme), Some(Programme)];
         assert_eq!(shows, expected);
         assert_eq!((splice.next_change(at(1000)), splice.next_change(at(3000))), (Some(at(2000)), None));
         assert_eq!((splice.begin(), splice.newest()), (at(1000), Programme));
@@ -129,7 +128,10 @@ mod tests {
         splice.pause(at(2000));
         splice.resume(at(3000));
         let programme = |ms| splice.sound(at(ms), FRAME) == Some(Shows::Programme);
-        assert_eq!([1940, 1960, 1961, 1980, 2000, 2970, 2999, 3000].map(programme), [true, true, false, false, false, false, false, true]);
+        assert_eq!(
+            [1940, 1960, 1961, 1980, 2000, 2970, 2999, 3000].map(programme),
+            [true, true, false, false, false, false, false, true]
+        );
         assert_eq!(splice.sound(at(999), FRAME), None);
     }
 
@@ -150,7 +152,7 @@ mod tests {
             splice.sent(at(minute * 60_000 + 30_000));
             assert!(splice.changes.len() <= 5, "{}", splice.changes.len());
         }
-        assert_eq!(splice.picture(at(598 * 60_000 + 15_000)), Some(Shows::Slate));
+        assert_eq!(splice.picture(at(599 * 60_000 + 15_000)), Some(Shows::Slate));
         assert_eq!(splice.picture(at(15_000)), None, "forgotten, so not sent");
     }
 
