@@ -345,7 +345,7 @@ mod tests {
         let mut cursor = ring.record_from(SessionTime::ZERO);
         let (programme, mut events) = Programme::start(settings, clock, source, vec![ring]).unwrap();
         // Far enough ahead that every order comes before its time.
-        let at = |ms: u64| clock.now().max(SessionTime::from_millis(2000)) + Duration::from_millis(ms);
+        let at = |ms: u64| clock.now().max(SessionTime::from_millis(5000)) + Duration::from_millis(ms);
         let [begin, rest, again, end] = [0, 500, 1210, 1710].map(at);
         programme.begin(begin);
         programme.rest(rest);
