@@ -23,7 +23,7 @@ fn scene() -> Scene {
 }
 
 /// Headers of the programme's own encoders, which encode something else, and with any effort.
-fn headers_of_programme(effort: Effort) -> (Option<Arc<[u8]>>, Option<Arc<[u8]>>) {
+fn headers_of_programme(effort: Effort) -> [Option<Arc<[u8]>>; 2] {
     let (told, packets) = channel();
     let video = VideoSettings { canvas: SETTINGS.canvas, fps: FPS, kbps: SETTINGS.video_kbps, gop_seconds: GOP_SECONDS, effort };
     let encoder = VideoEncoder::start(video, move |packet| drop(told.send(packet))).unwrap();
@@ -38,7 +38,7 @@ fn headers_of_programme(effort: Effort) -> (Option<Arc<[u8]>>, Option<Arc<[u8]>>
     let block: Vec<f32> = (0..2048).map(|n| (n as f32 * 0.05).sin() * 0.3).collect();
     (0..5).for_each(|n| encoder.push(&block, n * AAC_FRAME_SAMPLES, CHANNELS).unwrap());
     encoder.finish();
-    (avc, all(&packets).unwrap()[0].config.clone())
+    [avc, all(&packets).unwrap()[0].config.clone()]
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn a_slate_is_one_group_of_pictures_with_the_headers_of_the_programme() {
     assert_eq!(keys, (0..60).map(|n| n == 0).collect::<Vec<_>>());
     for effort in [Effort::Full, Effort::Least] {
         let headers = headers_of_programme(effort);
-        assert_eq!(headers, (Some(slate.avc_config.clone()), Some(slate.aac_config.clone())));
+        assert_eq!(headers, [Some(slate.avc_config.clone()), Some(slate.aac_config.clone())]);
     }
 }
 

@@ -205,8 +205,11 @@ fn slate() -> Slate {
     }
 }
 
-/// Pictures and sounds of messages, headers left out: time and number.
-fn media(messages: &[(u8, u32, u8, u64)]) -> (Vec<(u32, u64)>, Vec<(u32, u64)>) {
+/// Time and number of each message.
+type Timed = Vec<(u32, u64)>;
+
+/// Pictures and sounds of messages, headers left out.
+fn media(messages: &[(u8, u32, u8, u64)]) -> (Timed, Timed) {
     let of = |wanted: u8| {
         let of_kind = messages.iter().filter(move |(kind, _, what, _)| *kind == wanted && *what == 1);
         of_kind.map(|(_, time, _, n)| (*time, *n)).collect()
