@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 
 use recorder_core::address::AddressPolicy;
 use recorder_core::ids::TargetId;
+use recorder_core::live::splice::{Shows, Splice};
 use recorder_core::live::{LiveState, Reason};
 use recorder_core::secret::Secret;
 use recorder_core::time::SessionTime;
 use roomcast::clock::SessionClock;
 use roomcast::programme::ring::Ring;
+use roomcast::programme::slate::SlateSource;
 use roomcast::rehearsal::card::PEOPLE;
 use roomcast::service::usage::PeakMemory;
 use roomcast::target::rtmp::{Destination, LiveEnvironment, LiveReport, LiveSettings, LiveTarget};
@@ -50,7 +52,8 @@ fn a_destination_that_stalls_for_two_minutes_costs_no_memory() {
     let settings = LiveSettings {
         id: TargetId::new("stalls"),
         destination: Destination::new(&stand_in.address(), Secret::new("canary")).unwrap(),
-        start: SessionTime::ZERO,
+        splice: Splice::new(SessionTime::ZERO, Shows::Programme),
+        slate: SlateSource::default(),
         bytes_per_s: BYTES_PER_S,
         seed: 7,
     };

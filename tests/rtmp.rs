@@ -13,11 +13,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use recorder_core::ids::TargetId;
+use recorder_core::live::splice::{Shows, Splice};
 use recorder_core::live::{CertificateFault, LiveState, Reason, Step};
 use recorder_core::secret::Secret;
 use recorder_core::time::SessionTime;
 use roomcast::clock::SessionClock;
 use roomcast::programme::ring::Ring;
+use roomcast::programme::slate::SlateSource;
 use roomcast::target::rtmp::{Destination, LiveFigures, LiveReport, LiveSettings, LiveTarget, ProbeDepth, probe};
 
 use world::certificates::Certificates;
@@ -40,7 +42,7 @@ impl Watched {
         let reports = self.reports.lock().unwrap();
         let states = reports.iter().filter_map(|(at, report)| match report {
             LiveReport::State(state) => Some((*at, state.clone())),
-            LiveReport::Figures(_) => None,
+            LiveReport::Figures(_) | LiveReport::Parked => None,
         });
         states.collect()
     }
@@ -49,7 +51,7 @@ impl Watched {
         let reports = self.reports.lock().unwrap();
         let figures = reports.iter().filter_map(|(_, report)| match report {
             LiveReport::Figures(figures) => Some(*figures),
-            LiveReport::State(_) => None,
+            LiveReport::State(_) | LiveReport::Parked => None,
         });
         figures.collect()
     }
@@ -154,7 +156,8 @@ fn many_destinations_at_once_each_with_its_own_fate() {
         let settings = LiveSettings {
             id: TargetId::new(name),
             destination: Destination::new(address, Secret::new(key)).unwrap(),
-            start: SessionTime::ZERO,
+            splice: Splice::new(SessionTime::ZERO, Shows::Programme),
+            slate: SlateSource::default(),
             bytes_per_s: BYTES_PER_S,
             seed: name.bytes().fold(7, |seed: u64, byte| seed.wrapping_mul(31) + u64::from(byte)),
         };

@@ -21,6 +21,7 @@ use crate::time::SessionTime;
 
 pub mod pace;
 mod reason;
+pub mod splice;
 
 use crate::dice::Dice;
 use reason::Verdict;

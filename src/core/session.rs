@@ -90,6 +90,13 @@ pub enum Action {
         /// A live destination.
         target: TargetId,
     },
+    /// Show the slate from the programme instant `from` on: a live destination that an earlier worker has served is paused. A Take may follow.
+    ShowSlate {
+        /// Which.
+        target: TargetId,
+        /// The first instant.
+        from: SessionTime,
+    },
     /// Begin a Take with the programme instant `at`.
     BeginTake {
         /// Of which Target.
@@ -115,7 +122,7 @@ pub enum Action {
 /// What follows the end of a Take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum After {
-    /// Perhaps another Take of the same delivery. The Target reports [`TargetReport::Parked`].
+    /// Perhaps another Take of the same delivery. A live destination shows the slate until then. The Target reports [`TargetReport::Parked`].
     Pause,
     /// Nothing: the delivery is complete. The Target reports [`TargetReport::Ended`]. Also said while it is paused, then without a running Take.
     Stop,
@@ -136,7 +143,7 @@ pub enum Wake {
     Duration,
     /// The Session is as old as any may become.
     MaxDuration,
-    /// The last word has arrived; leave.
+    /// The last word has arrived: leave, or receive nobody while everything is paused.
     LastWord,
     /// A Target did not finish in time.
     TargetDeadline(TargetId),
@@ -215,6 +222,8 @@ pub struct Session {
     reporters: BTreeMap<TargetId, Reporter>,
     /// The list of the first entry is not complete yet.
     first_list: bool,
+    /// Takes have ended whose last words may still arrive until then.
+    last_word: Option<SessionTime>,
     /// Since when nothing has been wanted of us.
     idle_since: Option<SessionTime>,
     /// The next Scene holds at once, also for what was received before it and not mixed yet.
@@ -247,6 +256,7 @@ impl Session {
             outcome: None,
             reporters: BTreeMap::new(),
             first_list: true,
+            last_word: None,
             idle_since: None,
             at_once: false,
             now,

@@ -25,7 +25,7 @@ pub enum TargetReport {
     Live(LiveState),
     /// It cannot go on. What it has written stays; `Ended` follows when that is closed properly.
     Failed(Fault),
-    /// The Take that was paused is closed. Not sent when the next Take began meanwhile.
+    /// The Take that was paused is closed; a live destination shows the slate. Not sent when the next Take began meanwhile.
     Parked,
     /// Closed: nothing of it runs any more. Nothing follows.
     Ended,
@@ -144,12 +144,18 @@ impl Target {
             self.run += 1;
             self.take = TakeId(0);
             self.undelivered = None;
+            (self.lost, self.was_live) = (None, false);
         } else if !matches!(self.state, TargetState::Idle | TargetState::Pausing { .. } | TargetState::Paused) {
             return None;
         }
-        (self.lost, self.was_live, self.again) = (None, false, false);
-        self.take = TakeId(self.take.0 + 1);
-        self.state = TargetState::Starting { take: self.take, from };
+        self.again = false;
+        let take = TakeId(self.take.0 + 1);
+        self.take = take;
+        // A destination that takes the slate takes the programme: its connection stays, so it will not say so again.
+        self.state = match self.was_live && self.lost.is_none() {
+            true => TargetState::Live { take, from, written: from },
+            false => TargetState::Starting { take, from },
+        };
         self.open = true;
         Some(self.take)
     }
@@ -166,7 +172,7 @@ impl Target {
     /// Ends the run. True when it must be told: a Take is open, or was paused; never true twice for one run.
     pub(crate) fn end(&mut self, now: SessionTime) -> bool {
         self.again = false;
-        let parked = matches!(self.state, TargetState::Pausing { .. } | TargetState::Paused);
+        let parked = self.is_parked();
         let was_open = std::mem::take(&mut self.open);
         if parked || matches!(self.state, TargetState::Starting { .. } | TargetState::Live { .. }) {
             self.state = TargetState::Finishing { since: now };
@@ -198,7 +204,8 @@ impl Target {
                 self.state = Live { take: *take, from: *from, written: until };
             }
             (TargetReport::TakeWritten { until }, Live { written, .. }) => *written = until.max(*written),
-            (TargetReport::Live(state), Starting { .. } | Live { .. }) => self.destination(&state, now),
+            // One that is paused is sent the slate, and can be lost as well.
+            (TargetReport::Live(state), Starting { .. } | Live { .. } | Pausing { .. } | Paused) => self.destination(&state, now),
             (TargetReport::Failed(fault), Idle | Starting { .. } | Live { .. } | Pausing { .. } | Paused | Finishing { .. }) => {
                 self.state = Failed { fault, since: now, closed: false };
             }
@@ -232,11 +239,11 @@ impl Target {
 
     /// When a live destination that does not take the stream has had `grace` to come back.
     pub(crate) fn lost_for_good_at(&self, grace: Duration) -> Option<SessionTime> {
-        let open = matches!(self.state, TargetState::Starting { .. } | TargetState::Live { .. });
-        self.lost.as_ref().filter(|_| open).map(|(since, _)| *since + grace)
+        let sends = self.is_parked() || matches!(self.state, TargetState::Starting { .. } | TargetState::Live { .. });
+        self.lost.as_ref().filter(|_| sends).map(|(since, _)| *since + grace)
     }
 
-    /// Gives a live destination up. True when its Take must be told to end.
+    /// Gives a live destination up. True when it must be told: a Take is open, or was paused.
     pub(crate) fn give_up_destination(&mut self, now: SessionTime) -> bool {
         let fault = self.lost.take().and_then(|(_, fault)| fault);
         let sentence = || "The destination does not take the stream.".to_owned();
@@ -246,8 +253,9 @@ impl Target {
             retry: Retry::Never,
             sentence: sentence(),
         });
+        let parked = self.is_parked();
         self.state = TargetState::Failed { fault: Fault { retry: Retry::Never, ..fault }, since: now, closed: false };
-        std::mem::take(&mut self.open)
+        std::mem::take(&mut self.open) || parked
     }
 
     /// Whether the destination refuses the stream although it has never taken it.
@@ -289,6 +297,16 @@ impl Target {
     pub(crate) fn can_go_on(&self) -> bool {
         use TargetState::{Idle, Live, Paused, Pausing, Starting};
         self.again || matches!(self.state, Idle | Starting { .. } | Live { .. } | Pausing { .. } | Paused)
+    }
+
+    /// Paused, or about to be.
+    fn is_parked(&self) -> bool {
+        matches!(self.state, TargetState::Pausing { .. } | TargetState::Paused)
+    }
+
+    /// A live destination that is paused: it is sent the slate.
+    pub(crate) fn shows_slate(&self) -> bool {
+        self.is_parked() && matches!(self.delivery, Some(Delivery::Live { .. }))
     }
 
     /// Delivers, or is about to.

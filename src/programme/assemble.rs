@@ -61,6 +61,7 @@ struct State {
 impl Assembler {
     /// Feeds `ring` with packets on `grid`. `tell` is called on the encoders' threads, must not wait, and says whether it was heard.
     pub fn new(ring: Ring, grid: Grid, tell: impl FnMut(Assembled) -> bool + Send + 'static) -> Self {
+        ring.set_grid(grid);
         let state = State {
             ring,
             grid,

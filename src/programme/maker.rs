@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::ids::{ParticipantId, TrackId};
-use recorder_core::scene::{CanvasSize, Scenes};
+use recorder_core::scene::{CanvasSize, Scene, Scenes};
 use recorder_core::time::SessionTime;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -20,8 +20,9 @@ use super::assemble::{Assembled, Assembler, SILENT};
 use super::grid::Grid;
 use super::packet::Stream;
 use super::ring::Ring;
+use super::slate::SlateSource;
 use super::stills::StillLoader;
-use super::thread::{Beginning, Hanging, Post, ThreadOrder, Where, work};
+use super::thread::{Beginning, ChosenEncoder, Hanging, Post, ThreadOrder, Where, work};
 use super::{pictures, sound};
 use crate::clock::SessionClock;
 use crate::graph::{self, EncoderWish, GraphError};
@@ -105,6 +106,9 @@ pub struct Counts {
 pub struct Programme {
     settings: ProgrammeSettings,
     rings: Vec<Ring>,
+    /// One for each Rendition.
+    slates: Vec<SlateSource>,
+    encoder: ChosenEncoder,
     pictures: Sender<ThreadOrder>,
     sound: Sender<ThreadOrder>,
     events: mpsc::Sender<ProgrammeEvent>,
@@ -132,7 +136,9 @@ impl Programme {
         let (sound, sound_orders) = channel();
         let thread = |name: &str| std::thread::Builder::new().name(name.into());
         // Fonts and GStreamer are loaded on the thread that needs them, while the worker is on its way into the room.
-        let post = Post { settings: settings.clone(), clock, events: events.clone(), counts: counts.clone() };
+        let encoder = ChosenEncoder::default();
+        let post =
+            Post { settings: settings.clone(), clock, events: events.clone(), counts: counts.clone(), encoder: encoder.clone() };
         let of_sound = post.clone();
         let picture_thread = thread("pictures").spawn(carried(move || {
             guarded("pictures", &post.events, || {
@@ -157,7 +163,9 @@ impl Programme {
             .enumerate()
             .map(|(index, canvas)| StillLoader::new(canvas, Where::Rendition(index), pictures.clone()))
             .collect();
-        let programme = Self { settings, rings, pictures, sound, events, counts, beginnings: OnceLock::new(), stills, threads };
+        let slates = vec![SlateSource::default(); rings.len()];
+        let beginnings = OnceLock::new();
+        let programme = Self { settings, rings, slates, encoder, pictures, sound, events, counts, beginnings, stills, threads };
         Ok((programme, receiver))
     }
 
@@ -174,7 +182,7 @@ impl Programme {
     }
 
     /// Begins with a picture and a sample at exactly `at`. Once it has begun: the first picture at or after `at` is a keyframe, with which another Take
-    /// can begin. It must not be mixed yet.
+    /// can begin, also after a rest. It must not be mixed yet.
     pub fn begin(&self, at: SessionTime) {
         let mut began = false;
         let beginnings = self.beginnings.get_or_init(|| {
@@ -187,6 +195,23 @@ impl Programme {
             self.order(|| ThreadOrder::Begin(beginnings.clone()));
         } else {
             self.order(|| ThreadOrder::Keyframe(at));
+        }
+    }
+
+    /// Nobody wants anything of `at` or later, until the next [`Programme::begin`]: no picture is drawn or encoded. It must have begun.
+    pub fn rest(&self, at: SessionTime) {
+        self.order(|| ThreadOrder::Rest(at));
+    }
+
+    /// Where the slates are to be had, one for each Rendition.
+    pub fn slates(&self) -> &[SlateSource] {
+        &self.slates
+    }
+
+    /// Has the slate of a Rendition made of this Scene, in the background and once.
+    pub fn prepare_slate(&self, rendition: usize, scene: impl FnOnce() -> Option<Scene>) {
+        if let (Some(slate), Some(settings)) = (self.slates.get(rendition), self.settings.renditions.get(rendition)) {
+            slate.prepare(*settings, self.settings.fps, &self.encoder, scene);
         }
     }
 
@@ -307,6 +332,54 @@ fn silent_fault(stream: Stream) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::programme::ring::Next;
+
+    /// Two stretches of half a second with a rest of 0.7 s between them: pictures and sounds by their instants in milliseconds, keyframes apart.
+    #[test]
+    fn while_nobody_wants_pictures_none_are_made_and_a_keyframe_begins_the_next_take() {
+        let clock = SessionClock::start();
+        let (_media, source) = crate::media::lanes();
+        let canvas = CanvasSize { width_px: 320, height_px: 180 };
+        let settings = ProgrammeSettings {
+            renditions: [RenditionSettings { canvas, video_kbps: 300, sound_kbps: 64 }].into(),
+            fps: 30,
+            encoder: EncoderWish::Software,
+            delay: Duration::from_millis(200),
+            level: LevelSettings::default(),
+        };
+        let ring = Ring::default();
+        let mut cursor = ring.record_from(SessionTime::ZERO);
+        let (programme, mut events) = Programme::start(settings, clock, source, vec![ring]).unwrap();
+        // Far enough ahead that every order comes before its time.
+        let at = |ms: u64| clock.now().max(SessionTime::from_millis(5000)) + Duration::from_millis(ms);
+        let [begin, rest, again, end] = [0, 500, 1210, 1710].map(at);
+        programme.begin(begin);
+        programme.rest(rest);
+        programme.rest(rest + Duration::from_millis(100));
+        programme.begin(again);
+        programme.end(end);
+        let (mut pictures, mut sounds) = (Vec::new(), Vec::new());
+        loop {
+            match cursor.next(Duration::from_secs(20)) {
+                Next::Packet(packet) if packet.stream == Stream::Video => pictures.push((packet.pts, packet.keyframe)),
+                Next::Packet(packet) => sounds.push(packet.pts),
+                Next::Closed => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        programme.stop();
+        while let Ok(event) = events.try_recv() {
+            assert!(!matches!(event, ProgrammeEvent::Failed(_)), "{event:?}");
+        }
+        let grid = Grid { canvas, fps: 30, first: begin };
+        let expected = |ticks: std::ops::Range<u64>| ticks.map(|tick| grid.picture(tick)).collect::<Vec<_>>();
+        let first = grid.picture_at_or_after(again);
+        let wanted = [expected(0..grid.picture_at_or_after(rest)), expected(first..grid.picture_at_or_after(end))].concat();
+        assert_eq!(pictures.iter().map(|(pts, _)| *pts).collect::<Vec<_>>(), wanted);
+        let keys: Vec<_> = pictures.iter().filter(|(_, keyframe)| *keyframe).map(|(pts, _)| *pts).collect();
+        assert_eq!(keys, [begin, grid.picture(first)]);
+        assert!(sounds.windows(2).all(|pair| pair[1].since(pair[0]) <= Duration::from_nanos(21_333_334)), "sound never rests");
+    }
 
     #[test]
     fn a_thread_that_panics_is_told() {

@@ -8,6 +8,7 @@ pub mod packet;
 pub mod pictures;
 mod rendition;
 pub mod ring;
+pub mod slate;
 pub mod sound;
 mod stills;
 mod thread;

@@ -52,6 +52,8 @@ struct Making {
     look: u64,
     looks: u32,
     end: Option<SessionTime>,
+    /// Stretches of which nobody wants anything, in order; the last may be open.
+    rests: VecDeque<(SessionTime, Option<SessionTime>)>,
     /// Every picture is drawn; some may wait for an encoder.
     finishing: bool,
     finished: bool,
@@ -65,7 +67,7 @@ impl PictureThread {
         let wall = WallClock::of(post.clock);
         let all = post.settings.renditions.iter();
         let encoded: Vec<_> = all.clone().map(|one| video_settings(*one, post.settings.fps, EncoderKind::default())).collect();
-        let by = graph::choose(post.settings.encoder, &encoded);
+        let by = *post.encoder.get_or_init(|| graph::choose(post.settings.encoder, &encoded));
         let renditions = all.map(|settings| RenditionPictures::new(*settings, by, rate, wall.clone()));
         let renditions = renditions.collect::<Result<_, _>>()?;
         let (decoded_sender, decoded) = sync_channel(DECODED);
@@ -151,7 +153,15 @@ impl Half for PictureThread {
         for (rendition, Beginning { grid, assembler }) in self.renditions.iter_mut().zip(beginnings) {
             rendition.begin(grid, assembler)?;
         }
-        self.making = Some(Making { grid, look: 0, looks: self.looks, end: None, finishing: false, finished: false });
+        self.making = Some(Making {
+            grid,
+            look: 0,
+            looks: self.looks,
+            end: None,
+            rests: VecDeque::new(),
+            finishing: false,
+            finished: false,
+        });
         Ok(())
     }
 
@@ -163,6 +173,15 @@ impl Half for PictureThread {
 
     fn keyframe(&mut self, at: SessionTime) {
         self.renditions.iter_mut().for_each(|rendition| rendition.keyframe(at));
+        if let Some((_, until)) = self.making.as_mut().and_then(|making| making.rests.back_mut()) {
+            until.get_or_insert(at);
+        }
+    }
+
+    fn rest(&mut self, at: SessionTime) {
+        if let Some(making) = self.making.as_mut().filter(|making| making.rests.back().is_none_or(|(_, until)| until.is_some())) {
+            making.rests.push_back((at, None));
+        }
     }
 
     fn hang(&mut self, place: Where, hanging: Hanging) {
@@ -211,6 +230,12 @@ impl Half for PictureThread {
             (making.finishing, making.finished) = (true, is_through);
             return Ok(());
         }
+        // With the first picture the codec headers are told, which streams need that begin with the slate.
+        if making.rests_at(at) && self.renditions.iter().all(RenditionPictures::has_begun) {
+            making.look += 1;
+            self.post.counts.lag_ns.store(0, Ordering::Relaxed);
+            return self.renditions.iter_mut().try_for_each(|rendition| rendition.rest(at));
+        }
         let lateness = now.since(at + self.post.settings.delay);
         let is_late = lateness > LATE_PICTURES * making.period();
         let backlog = self.renditions.iter().map(RenditionPictures::backlog).max().unwrap_or(0);
@@ -235,6 +260,11 @@ fn looks_per_picture(fps: u32) -> u32 {
     (LOOKS_PER_SECOND / fps.max(1)).max(1)
 }
 
+/// Whether an instant lies in a stretch.
+fn is_in((from, until): (SessionTime, Option<SessionTime>), at: SessionTime) -> bool {
+    from <= at && until.is_none_or(|until| at < until)
+}
+
 impl Making {
     /// The instant of the next look.
     fn instant(&self) -> SessionTime {
@@ -256,8 +286,17 @@ impl Making {
         self.grid.picture(1).since(self.grid.picture(0))
     }
 
-    /// Whether the programme has no picture behind the next one.
+    /// Whether nothing is wanted of the picture behind the next one.
     fn is_last(&self) -> bool {
-        self.end.is_some_and(|end| self.grid.picture(self.tick() + 1) >= end)
+        let after = self.grid.picture(self.tick() + 1);
+        self.end.is_some_and(|end| after >= end) || self.rests.iter().any(|rest| is_in(*rest, after))
+    }
+
+    /// Whether nobody wants anything of this instant. Forgets what is over.
+    fn rests_at(&mut self, at: SessionTime) -> bool {
+        while self.rests.front().is_some_and(|(_, until)| until.is_some_and(|until| until <= at)) {
+            self.rests.pop_front();
+        }
+        self.rests.front().is_some_and(|rest| is_in(*rest, at))
     }
 }

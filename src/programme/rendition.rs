@@ -28,7 +28,7 @@ const BACKLOG_AFTER_CHANGE: u64 = 12;
 /// Seconds in which it catches up, or does not.
 const CATCH_UP_SECONDS: u32 = 2;
 /// Seconds between keyframes.
-const GOP_SECONDS: u32 = 2;
+pub(super) const GOP_SECONDS: u32 = 2;
 
 /// How a Rendition's pictures are encoded, as long as the machine is fast enough.
 pub(super) fn video_settings(settings: RenditionSettings, fps: u32, by: EncoderKind) -> VideoSettings {
@@ -83,7 +83,7 @@ pub(super) struct Tick {
     pub(super) at: SessionTime,
     /// The thread itself is so late that it should not draw.
     pub(super) is_late: bool,
-    /// The programme has no picture behind this one.
+    /// Nothing is wanted of the picture behind this one.
     pub(super) is_last: bool,
     /// The end of the programme is known.
     pub(super) is_ending: bool,
@@ -132,6 +132,19 @@ impl RenditionPictures {
     /// Moves on without drawing.
     pub(super) fn pass(&mut self, at: SessionTime) {
         self.mixer.pass(at);
+    }
+
+    /// Nothing is wanted of this instant. What waits for the encoder is still handed over: somebody may wait for the last picture of a Take.
+    pub(super) fn rest(&mut self, at: SessionTime) -> Result<(), GraphError> {
+        self.mixer.pass(at);
+        let Some(output) = &mut self.output else { return Ok(()) };
+        output.hand_over()?;
+        output.check()
+    }
+
+    /// Whether the encoder has made its first picture, with which the codec headers are told.
+    pub(super) fn has_begun(&self) -> bool {
+        self.output.as_ref().is_some_and(|output| output.canvas.is_some())
     }
 
     pub(super) fn begin(&mut self, grid: Grid, assembler: Assembler) -> Result<(), GraphError> {
@@ -203,13 +216,7 @@ impl RenditionPictures {
             }
             output.encode(tick)?;
         }
-        match output.encoder.encoder.poll_fault() {
-            Some(fault) => {
-                tracing::error!(element = fault.element, message = fault.message, "the picture encoder broke");
-                Err(GraphError::Flow(fault.graph))
-            }
-            None => Ok(!leave_out),
-        }
+        output.check().map(|()| !leave_out)
     }
 }
 
@@ -232,6 +239,16 @@ impl Output {
     fn backlog(&self) -> u64 {
         let leaving = self.leaving.as_ref().map_or(0, |leaving| leaving.encoder.backlog());
         self.encoder.encoder.backlog() + leaving + self.held.len() as u64
+    }
+
+    fn check(&self) -> Result<(), GraphError> {
+        match self.encoder.encoder.poll_fault() {
+            Some(fault) => {
+                tracing::error!(element = fault.element, message = fault.message, "the picture encoder broke");
+                Err(GraphError::Flow(fault.graph))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Goes on with an encoder that makes another effort. It begins with a keyframe.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use recorder_core::time::SessionTime;
 
+use super::grid::Grid;
 use super::packet::{CodecHeaders, Packet, Stream};
 
 /// How much is kept.
@@ -17,7 +18,7 @@ use super::packet::{CodecHeaders, Packet, Stream};
 pub struct RingLimits {
     /// Programme time that is always kept.
     pub keep: Duration,
-    /// Keyframes that are always kept: two, so that a whole GOP is there at any moment.
+    /// Keyframes that are kept for longer: two, so that a whole GOP is there at any moment at which pictures are made.
     pub keyframes: usize,
     /// Bytes up to which recordings may hold packets back.
     pub held_bytes: usize,
@@ -28,6 +29,9 @@ impl Default for RingLimits {
         Self { keep: Duration::from_secs(15), keyframes: 2, held_bytes: 256 << 20 }
     }
 }
+
+/// Keyframes are kept so many times longer than everything else, when there are no newer ones.
+const KEYS_KEPT: u32 = 4;
 
 /// The ring of one Rendition. Cheap to clone.
 #[derive(Clone)]
@@ -45,6 +49,7 @@ struct Shared {
 struct State {
     limits: RingLimits,
     headers: Option<CodecHeaders>,
+    grid: Option<Grid>,
     packets: VecDeque<Arc<Packet>>,
     /// Number of the packet at the front; numbers count from the first packet published.
     first: u64,
@@ -105,6 +110,11 @@ impl Ring {
     pub fn set_headers(&self, headers: CodecHeaders) {
         self.shared.lock().headers = Some(headers);
         self.shared.news.notify_all();
+    }
+
+    /// Where its pictures lie; set before the first packet.
+    pub fn set_grid(&self, grid: Grid) {
+        self.shared.lock().grid = Some(grid);
     }
 
     /// Adds a packet. Packets of one stream come in order. Never waits for a reader.
@@ -183,6 +193,16 @@ impl Cursor {
         self.shared.lock().headers.clone()
     }
 
+    /// Where the pictures lie, once known.
+    pub fn grid(&self) -> Option<Grid> {
+        self.shared.lock().grid
+    }
+
+    /// The instant of the newest packet.
+    pub fn newest(&self) -> Option<SessionTime> {
+        self.shared.lock().packets.back().map(|packet| packet.pts)
+    }
+
     /// Programme time between this cursor and the newest packet.
     pub fn behind(&self) -> Duration {
         let state = self.shared.lock();
@@ -198,6 +218,15 @@ impl Cursor {
         let newest = self.shared.lock().newest_keyframe();
         let missed = newest.saturating_sub(self.next);
         self.next = self.next.max(newest);
+        missed
+    }
+
+    /// Whoever does not want what is there waits for the next packet; the packets skipped are returned as a number.
+    pub fn skip_to_end(&mut self) -> u64 {
+        let state = self.shared.lock();
+        let end = state.first + state.packets.len() as u64;
+        let missed = end.saturating_sub(self.next);
+        self.next = end;
         missed
     }
 
@@ -241,8 +270,11 @@ impl State {
 
     fn evict(&mut self) {
         while let (Some(oldest), Some(newest)) = (self.packets.front(), self.packets.back()) {
-            let old = newest.pts.since(oldest.pts) > self.limits.keep;
-            let spare_key = !is_picture_key(oldest) || self.keyframes > self.limits.keyframes;
+            let age = newest.pts.since(oldest.pts);
+            let old = age > self.limits.keep;
+            // While no pictures are made a keyframe must not keep all the sound behind it.
+            let spare_key =
+                !is_picture_key(oldest) || self.keyframes > self.limits.keyframes || age > KEYS_KEPT * self.limits.keep;
             let held = self.holds.values().any(|next| *next <= self.first);
             if self.bytes <= self.limits.held_bytes && !(old && spare_key && !held) {
                 return;
@@ -302,6 +334,19 @@ mod tests {
         let ring = Ring::default();
         (0..5000).for_each(|n| ring.publish(picture(n)));
         assert!(ring.bytes() <= 152 * 1000, "{} bytes", ring.bytes());
+    }
+
+    #[test]
+    fn while_no_pictures_are_made_sound_does_not_pile_up() {
+        let ring = Ring::default();
+        (0..30).for_each(|n| ring.publish(picture(n)));
+        let sound = |n: u64| Packet { stream: Stream::Sound, keyframe: true, ..picture(n) };
+        (30..36_000).for_each(|n| ring.publish(sound(n)));
+        assert!(ring.bytes() <= 152 * 1000, "{} bytes", ring.bytes());
+        let mut cursor = ring.live();
+        assert_eq!((cursor.newest(), cursor.skip_to_end()), (Some(picture(35_999).pts), 0));
+        ring.publish(picture(36_000));
+        assert_eq!(next_pts(&mut cursor), Some(36_000));
     }
 
     #[test]

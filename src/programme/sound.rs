@@ -85,6 +85,9 @@ impl Half for SoundThread {
 
     fn keyframe(&mut self, _: SessionTime) {}
 
+    /// Sound goes on: with nobody to hear it costs next to nothing, AAC stays on its grid, and streams that show the slate count time by it.
+    fn rest(&mut self, _: SessionTime) {}
+
     fn hang(&mut self, _: Where, _: Hanging) {}
 
     fn due(&self) -> Option<SessionTime> {

@@ -15,6 +15,7 @@ use super::thread::{Hanging, ThreadOrder, Where};
 use crate::graph::lower_this_thread;
 use crate::mixer::picture::PictureError;
 use crate::mixer::still::{Still, StillError, StillLimits};
+use crate::mixer::video::VideoMixer;
 use crate::span::carried;
 
 /// Files that may wait to be read.
@@ -62,13 +63,7 @@ impl StillLoader {
 
     /// Has the files read that this Scene names and the one before did not. The picture thread must know the Scene already.
     pub(super) fn show(&mut self, scene: &Scene) {
-        let Rgb(r, g, b) = scene.background;
-        let images = scene.ornaments.iter().filter_map(|ornament| match &ornament.content {
-            Content::Image { path } => Some(Wanted::Image(path.clone())),
-            Content::Plain | Content::Text(_) | Content::Clock { .. } => None,
-        });
-        let backdrop = scene.backdrop.iter().map(|path| Wanted::Backdrop(path.clone(), (r, g, b)));
-        let named: BTreeSet<Wanted> = images.chain(backdrop).collect();
+        let named = named(scene);
         for wanted in named.difference(&self.named) {
             if self.queue.is_none() {
                 self.queue = start(self.canvas, self.place, self.pictures.clone());
@@ -82,6 +77,28 @@ impl StillLoader {
     }
 }
 
+/// The files that a Scene names.
+fn named(scene: &Scene) -> BTreeSet<Wanted> {
+    let Rgb(r, g, b) = scene.background;
+    let images = scene.ornaments.iter().filter_map(|ornament| match &ornament.content {
+        Content::Image { path } => Some(Wanted::Image(path.clone())),
+        Content::Plain | Content::Text(_) | Content::Clock { .. } => None,
+    });
+    let backdrop = scene.backdrop.iter().map(|path| Wanted::Backdrop(path.clone(), (r, g, b)));
+    images.chain(backdrop).collect()
+}
+
+/// Reads all files that a Scene names, on this thread, and hangs them; the mixer must have drawn the Scene already.
+pub(super) fn hang_all(scene: &Scene, canvas: CanvasSize, mixer: &mut VideoMixer) {
+    for wanted in named(scene) {
+        match read_or_tell(&wanted, canvas) {
+            Some(Hanging::Image(path, still)) => mixer.set_image(&path, still),
+            Some(Hanging::Backdrop(path, picture)) => mixer.set_backdrop(&path, picture),
+            Some(Hanging::Avatar(..)) | None => {}
+        }
+    }
+}
+
 fn start(canvas: CanvasSize, place: Where, pictures: Sender<ThreadOrder>) -> Option<SyncSender<Wanted>> {
     let (queue, files) = sync_channel(WAITING);
     let thread =
@@ -92,17 +109,18 @@ fn start(canvas: CanvasSize, place: Where, pictures: Sender<ThreadOrder>) -> Opt
 fn read_all(canvas: CanvasSize, place: Where, files: &Receiver<Wanted>, pictures: &Sender<ThreadOrder>) {
     lower_this_thread(BELOW_SOUND);
     while let Ok(wanted) = files.recv() {
-        let hanging = match read(&wanted, canvas) {
-            Ok(hanging) => hanging,
-            Err(error) => {
-                tracing::warn!(file = wanted.path(), error = &error as &dyn std::error::Error, "a picture file is not shown");
-                continue;
-            }
-        };
+        let Some(hanging) = read_or_tell(&wanted, canvas) else { continue };
         if pictures.send(ThreadOrder::Hang(place, hanging)).is_err() {
             return;
         }
     }
+}
+
+fn read_or_tell(wanted: &Wanted, canvas: CanvasSize) -> Option<Hanging> {
+    let tell = |error: &FileError| {
+        tracing::warn!(file = wanted.path(), error = error as &dyn std::error::Error, "a picture file is not shown");
+    };
+    read(wanted, canvas).inspect_err(tell).ok()
 }
 
 fn read(wanted: &Wanted, canvas: CanvasSize) -> Result<Hanging, FileError> {

@@ -3,8 +3,8 @@
 //! In: frames off a lane, and orders of the handle. Out: nothing of its own; a failure is told as the last thing. Runs on the thread that it is for,
 //! which ends when the handle is dropped.
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use recorder_core::ids::ParticipantId;
@@ -17,7 +17,7 @@ use super::grid::Grid;
 use super::intake::receive_until;
 use super::maker::{Counts, ProgrammeEvent, ProgrammeSettings, encoder_fault, report_failure};
 use crate::clock::SessionClock;
-use crate::graph::GraphError;
+use crate::graph::{EncoderKind, GraphError};
 use crate::media::MediaFrame;
 use crate::mixer::picture::Picture;
 use crate::mixer::still::Still;
@@ -31,6 +31,8 @@ pub(super) enum ThreadOrder {
     Begin(Vec<Beginning>),
     /// The first picture at or after this instant is a keyframe.
     Keyframe(SessionTime),
+    /// Nothing is wanted from this instant on, until the next keyframe.
+    Rest(SessionTime),
     End(SessionTime),
     Hang(Where, Hanging),
 }
@@ -65,7 +67,11 @@ pub(super) struct Post {
     pub(super) clock: SessionClock,
     pub(super) events: mpsc::Sender<ProgrammeEvent>,
     pub(super) counts: Arc<Counts>,
+    pub(super) encoder: ChosenEncoder,
 }
+
+/// Who encodes the pictures: known as soon as the picture thread has seen that it can.
+pub(super) type ChosenEncoder = Arc<OnceLock<EncoderKind>>;
 
 /// One medium of the programme.
 pub(super) trait Half {
@@ -77,6 +83,8 @@ pub(super) trait Half {
     fn begin(&mut self, beginnings: Vec<Beginning>) -> Result<(), GraphError>;
     /// The first picture at or after this instant is a keyframe; nothing to somebody who makes sound.
     fn keyframe(&mut self, at: SessionTime);
+    /// Nobody wants anything of this instant or later, until the next keyframe.
+    fn rest(&mut self, at: SessionTime);
     /// Nothing from this instant on belongs to the programme.
     fn end(&mut self, at: SessionTime);
     /// A still picture; nothing to somebody who makes sound.
@@ -114,6 +122,7 @@ fn obey(half: &mut impl Half, post: &Post, orders: &Receiver<ThreadOrder>) -> bo
                 }
             }
             Ok(ThreadOrder::Keyframe(at)) => half.keyframe(at),
+            Ok(ThreadOrder::Rest(at)) => half.rest(at),
             Ok(ThreadOrder::End(at)) => half.end(at),
             Ok(ThreadOrder::Hang(place, hanging)) => half.hang(place, hanging),
             Err(TryRecvError::Empty) => return true,

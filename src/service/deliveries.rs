@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::ids::{TakeId, TargetId};
 use recorder_core::live::LiveState;
+use recorder_core::live::splice::{Shows, Splice};
 use recorder_core::session::After;
 use recorder_core::time::SessionTime;
 use tokio::sync::mpsc;
@@ -17,6 +18,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::job::{LiveJob, LiveRules, Rendition, TargetJob};
 use crate::clock::SessionClock;
 use crate::programme::ring::{Cursor, Ring};
+use crate::programme::slate::SlateSource;
 use crate::target::recording::{RecordingReport, RecordingSettings, RecordingTarget};
 use crate::target::rtmp::{Destination, LiveEnvironment, LiveReport, LiveSettings, LiveTarget};
 
@@ -37,14 +39,15 @@ pub(super) enum DeliveryReport {
 /// Where the packets of one Rendition come out.
 pub(super) struct Outlet {
     ring: Ring,
+    slate: SlateSource,
     /// What its encoders make in a second.
     bytes_per_s: u64,
 }
 
 impl Outlet {
     /// Of this Rendition.
-    pub(super) fn new(rendition: &Rendition, ring: Ring) -> Self {
-        Self { ring, bytes_per_s: u64::from(rendition.video_kbps + rendition.sound_kbps) * 1000 / 8 }
+    pub(super) fn new(rendition: &Rendition, ring: Ring, slate: SlateSource) -> Self {
+        Self { ring, slate, bytes_per_s: u64::from(rendition.video_kbps + rendition.sound_kbps) * 1000 / 8 }
     }
 }
 
@@ -72,17 +75,17 @@ struct Recording {
     /// Name of the file that grows.
     file: String,
     writer: Option<RecordingTarget>,
-    /// The Take that follows when the writer has closed the one before, and the folder is known; it holds its packets meanwhile.
-    next: VecDeque<NextTake<Cursor>>,
+    /// The Takes that follow when the writer has closed the one before, and the folder is known; they hold their packets meanwhile.
+    next: VecDeque<NextTake>,
     /// What follows the Take that was told its end.
     then: After,
 }
 
 /// A Take that waits for its turn.
-struct NextTake<Packets> {
+struct NextTake {
     take: TakeId,
     at: SessionTime,
-    packets: Packets,
+    packets: Cursor,
     /// Known when it was ended before it could begin.
     end: Option<SessionTime>,
 }
@@ -92,8 +95,8 @@ struct Live {
     /// The supervisor has nothing against it.
     permitted: bool,
     running: Option<LiveTarget>,
-    next: VecDeque<NextTake<()>>,
-    then: After,
+    /// What is to be sent when, before it may begin.
+    waiting: Option<Splice>,
 }
 
 /// What a Target whose Take is closed tells the Session.
@@ -137,7 +140,7 @@ impl Deliveries {
 
     /// A live destination, which may begin when it is permitted.
     pub(super) fn open_live(&mut self, job: LiveJob, permitted: bool) {
-        self.lives.insert(job.id.clone(), Live { job, permitted, running: None, next: VecDeque::new(), then: After::Stop });
+        self.lives.insert(job.id.clone(), Live { job, permitted, running: None, waiting: None });
     }
 
     /// A Target may begin; a recording in this folder.
@@ -171,9 +174,31 @@ impl Deliveries {
                 None => return self.cannot_begin(target, "The recording", &no_rendition()),
             }
         } else if let Some(live) = self.lives.get_mut(target) {
-            live.next.push_back(NextTake { take, at, packets: (), end: None });
+            match (&live.running, &mut live.waiting) {
+                (Some(running), _) => return running.resume(at),
+                (None, Some(waiting)) => waiting.resume(at),
+                (None, waiting @ None) => *waiting = Some(Splice::new(at, Shows::Programme)),
+            }
         }
         self.go_on(target);
+    }
+
+    /// Shows the slate at a live destination, from this instant on.
+    pub(super) fn show_slate(&mut self, target: &TargetId, from: SessionTime) {
+        if let Some(live) = self.lives.get_mut(target) {
+            live.waiting = Some(Splice::new(from, Shows::Slate));
+            self.go_on(target);
+        }
+    }
+
+    /// Whether no Take is open.
+    pub(super) fn is_idle(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Which Rendition a live destination gets; `None` for anything else.
+    pub(super) fn live_rendition(&self, target: &TargetId) -> Option<usize> {
+        self.lives.get(target).map(|live| live.job.rendition)
     }
 
     /// Begins the Take that waits, if nothing keeps it waiting.
@@ -206,18 +231,22 @@ impl Deliveries {
             }
             recording.next.is_empty() && recording.writer.is_none()
         } else if let Some(live) = self.lives.get_mut(target) {
-            live.then = then;
-            match (live.next.back_mut(), &live.running) {
-                (Some(waiting), _) => waiting.end = Some(at),
-                (None, Some(running)) => running.end_take(at),
-                (None, None) => {}
+            match (&live.running, then) {
+                (Some(running), After::Pause) => running.pause(at),
+                (Some(running), After::Stop) => running.end_take(at),
+                (None, After::Pause) => {
+                    live.waiting.iter_mut().for_each(|waiting| waiting.pause(at));
+                    // Nothing was sent yet.
+                    let _ = self.reports.try_send((target.clone(), DeliveryReport::Live(LiveReport::Parked)));
+                }
+                (None, After::Stop) => live.waiting = None,
             }
-            live.next.is_empty() && live.running.is_none()
+            live.running.is_none()
         } else {
             false
         };
         if nothing_runs && then == After::Stop {
-            // It was paused: there is no Take whose end would be reported.
+            // There is no Take whose end would be reported.
             self.report(target, RecordingReport::Ended { until: None, bytes: 0 });
         }
         self.open.remove(target) && self.open.is_empty()
@@ -233,12 +262,9 @@ impl Deliveries {
             }
             recording.then
         } else if let Some(live) = self.lives.get_mut(target) {
+            // It ends when it is stopped, and not when it is paused.
             live.running = None;
-            if !live.next.is_empty() {
-                self.go_on(target);
-                return Closed::GoesOn;
-            }
-            live.then
+            After::Stop
         } else {
             After::Stop
         };
@@ -307,7 +333,7 @@ impl Deliveries {
         let Some(live) = self.lives.get_mut(target).filter(|live| live.permitted && live.running.is_none()) else {
             return Ok(());
         };
-        let Some(NextTake { at, end, .. }) = live.next.pop_front() else { return Ok(()) };
+        let Some(splice) = live.waiting.take() else { return Ok(()) };
         let outlet = self.outlets.get(live.job.rendition).ok_or_else(no_rendition)?;
         let environment = match &self.environment {
             Some(environment) => environment.clone(),
@@ -320,15 +346,13 @@ impl Deliveries {
         let settings = LiveSettings {
             id: target.clone(),
             destination: Destination::new(&live.job.address, live.job.key.clone()).map_err(std::io::Error::other)?,
-            start: at,
+            splice,
+            slate: outlet.slate.clone(),
             bytes_per_s: outlet.bytes_per_s,
             seed: std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), target),
         };
         let report = reporter(target.clone(), self.reports.clone());
-        let running = live.running.insert(LiveTarget::start(environment, settings, outlet.ring.clone(), self.clock, report)?);
-        if let Some(end) = end {
-            running.end_take(end);
-        }
+        live.running = Some(LiveTarget::start(environment, settings, outlet.ring.clone(), self.clock, report)?);
         Ok(())
     }
 }
@@ -343,7 +367,7 @@ fn reporter(id: TargetId, reports: mpsc::Sender<(TargetId, DeliveryReport)>) -> 
     let mut waiting = VecDeque::new();
     move |report| {
         let is_last = report == LiveReport::State(LiveState::Ended);
-        if matches!(report, LiveReport::State(_)) || waiting.is_empty() {
+        if !matches!(report, LiveReport::Figures(_)) || waiting.is_empty() {
             waiting.push_back(report);
         }
         while waiting.len() > STATES {

@@ -155,7 +155,8 @@ impl Worker {
             feeder.inspect_err(|error| tracing::warn!(%error, "there is no programme monitor")).ok()
         });
         let (layout, dress) = job.look.check()?;
-        let outlets = job.renditions.iter().zip(rings).map(|(rendition, ring)| Outlet::new(rendition, ring)).collect();
+        let outlets = job.renditions.iter().zip(rings).zip(programme.slates());
+        let outlets = outlets.map(|((rendition, ring), slate)| Outlet::new(rendition, ring, slate.clone())).collect();
         let (mut deliveries, reports) = Deliveries::new(&job.targets, job.live.clone(), outlets, job.first_take, clock);
         let resumed: Vec<ResumedTarget> = job.commanded.iter().flat_map(|commanded| commanded.resumed.clone()).collect();
         targets::resume(&mut deliveries, &resumed);
@@ -332,13 +333,26 @@ impl Worker {
                     self.programme.begin(at);
                     self.deliveries.begin(&target, take, at);
                 }
+                Action::ShowSlate { target, from } => {
+                    self.prepare_slate(&target);
+                    self.programme.begin(from);
+                    if self.deliveries.is_idle() {
+                        self.programme.rest(from);
+                    }
+                    self.deliveries.show_slate(&target, from);
+                }
                 Action::EndTake { target, at, then } => {
                     if self.commanded {
                         self.say(FromWorker::Ends { target: target.clone(), for_good: then == After::Stop });
                     }
+                    if then == After::Pause {
+                        self.prepare_slate(&target);
+                    }
                     let is_last = self.deliveries.end(&target, at, then);
-                    // As long as moderators may want another Take, the programme goes on.
-                    if is_last && (!self.commanded || self.session.phase() == Phase::Ending) {
+                    // As long as moderators may want another Take, the programme only rests.
+                    if is_last && self.commanded && self.session.phase() != Phase::Ending {
+                        self.programme.rest(at);
+                    } else if is_last {
                         self.programme.end(at);
                     }
                 }

@@ -1,8 +1,8 @@
-//! The live Target: one Take of the programme to one RTMP or RTMPS destination.
+//! The live Target: the programme to one RTMP or RTMPS destination, and the slate while it is paused.
 //!
 //! In: packets from the programme ring, through a live cursor that holds nothing back. Out: a published stream, and reports of what was seen. Runs on an own OS thread for each
 //! destination, so that none can wait for another; the thread is woken by packets, and costs about a thousandth of a core beside them. Refuses to say "live" before the other side's
-//! TCP has confirmed three seconds of it, to connect to addresses that the operator does not allow, and to send anything of before the Take's start or after its end.
+//! TCP has confirmed three seconds of it, to connect to addresses that the operator does not allow, and to send anything of before the start, of a pause, or of after the end.
 //!
 //! [`recorder_core::live`] decides when to connect and when to give up; this module does it. The stream key goes to the server and nowhere else.
 
@@ -15,11 +15,13 @@ use std::time::Duration;
 use recorder_core::address::AddressPolicy;
 use recorder_core::ids::TargetId;
 use recorder_core::live::LiveState;
+use recorder_core::live::splice::Splice;
 use recorder_core::time::SessionTime;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::SessionClock;
 use crate::programme::ring::Ring;
+use crate::programme::slate::SlateSource;
 use crate::span::carried;
 
 mod amf;
@@ -66,8 +68,10 @@ pub struct LiveSettings {
     pub id: TargetId,
     /// Where to.
     pub destination: Destination,
-    /// The first programme instant: nothing older is sent.
-    pub start: SessionTime,
+    /// From when on what is sent: nothing older is.
+    pub splice: Splice,
+    /// What is sent while it is paused.
+    pub slate: SlateSource,
     /// Bytes a second of the Rendition, sound included; how much may be on the way follows from it.
     pub bytes_per_s: u64,
     /// Any number, another one for each destination: spreads their attempts.
@@ -79,6 +83,8 @@ pub struct LiveSettings {
 pub enum LiveReport {
     /// The state has changed. [`LiveState::Ended`] is the last report.
     State(LiveState),
+    /// It is paused, and nothing of the programme is sent any more: the slate stands. Not told when it was resumed before.
+    Parked,
     /// How it gets on; once a second while a connection exists.
     Figures(LiveFigures),
 }
@@ -110,6 +116,8 @@ pub struct LiveTarget {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Order {
     TryNow,
+    Pause(SessionTime),
+    Resume(SessionTime),
     EndTake(SessionTime),
     EndAtOnce,
 }
@@ -141,7 +149,19 @@ impl LiveTarget {
         let _ = self.orders.send(Order::TryNow);
     }
 
-    /// Ends the Take at a programme instant: nothing of `at` or later is sent. The thread ends when the programme has reached `at` and the server has been told, or at once when
+    /// Ends the Take at a programme instant, and shows the slate from there on, in the same connection. [`LiveReport::Parked`] follows.
+    pub fn pause(&self, at: SessionTime) {
+        // A thread that has ended has reported so.
+        let _ = self.orders.send(Order::Pause(at));
+    }
+
+    /// Begins the next Take at a programme instant. The first picture at or after it must be a keyframe.
+    pub fn resume(&self, at: SessionTime) {
+        // A thread that has ended has reported so.
+        let _ = self.orders.send(Order::Resume(at));
+    }
+
+    /// Ends the stream at a programme instant: nothing of `at` or later is sent. The thread ends when the programme has reached `at` and the server has been told, or at once when
     /// nothing is being published.
     pub fn end_take(&self, at: SessionTime) {
         // A thread that has ended has reported so.

@@ -11,6 +11,7 @@ use recorder_core::scene::CanvasSize;
 use recorder_core::time::SessionTime;
 use roomcast::clock::SessionClock;
 use roomcast::graph::{EncodedPacket, EncoderKind, SoundEncoder, VideoEncoder, VideoSettings};
+use roomcast::programme::grid::Grid;
 use roomcast::programme::packet::{CodecHeaders, Packet, Stream};
 use roomcast::programme::ring::Ring;
 
@@ -102,6 +103,7 @@ impl Clip {
         };
         std::thread::spawn(move || {
             ring.set_headers(headers);
+            ring.set_grid(Grid { canvas: CANVAS, fps: FPS as u32, first: SessionTime::from_nanos(clip.begin_ns) });
             let (mut picture, mut sound) = (0, 0);
             while !is_over.load(Ordering::Relaxed) {
                 let video_first = clip.video_ns(picture) <= clip.sound_ns(sound);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::conference::ConferenceCommand;
-use crate::layout::{Seating, Setting};
-use crate::scene::Scene;
+use crate::layout::{Dress, Seating, Setting};
+use crate::scene::{Content, Rgb, Scene};
 use crate::slate::SlateKind;
 use crate::stage::ConsentRule;
 use crate::subscription::subscriptions;
@@ -84,7 +84,20 @@ impl Session {
 
     /// Whether something is delivered now, or could be: a Session without Targets watches.
     fn delivers(&self) -> bool {
-        self.settings.commanded.is_none() || self.targets.iter().any(Target::is_open)
+        self.settings.commanded.is_none() || self.last_word.is_some() || self.targets.iter().any(Target::is_open)
+    }
+
+    /// What a live destination of this Rendition shows while it is paused: always the same, so a clock is left out. `None` for a Rendition that there is
+    /// not.
+    pub fn paused_scene(&self, rendition: usize) -> Option<Scene> {
+        let framing = self.settings.renditions.get(rendition)?;
+        let Dress { slates, language, .. } = &self.settings.dress;
+        let mut scene = Scene::empty(self.now, framing.canvas, Rgb(0, 0, 0));
+        if let Some(slate) = slates.get(SlateKind::Paused) {
+            slate.over(&mut scene, *language, self.title.as_ref());
+        }
+        scene.ornaments.retain(|ornament| !matches!(ornament.content, Content::Clock { .. }));
+        Some(scene)
     }
 
     fn slate(&self) -> Option<SlateKind> {

@@ -91,5 +91,8 @@ impl Session {
                 self.actions.push_back(Action::BeginTake { target: target.id.clone(), take, at: now });
             }
         }
+        for target in self.targets.iter().filter(|target| target.shows_slate()) {
+            self.actions.push_back(Action::ShowSlate { target: target.id.clone(), from: now });
+        }
     }
 }

@@ -51,8 +51,9 @@ impl Session {
         };
         target.delivery = Some(delivery);
         if target.lost_for_good_at(Duration::ZERO).is_some() {
-            self.actions.push_back(Action::TryNow { target: id });
-        } else if !target.begin_when_closed() {
+            self.actions.push_back(Action::TryNow { target: id.clone() });
+        }
+        if !target.begin_when_closed() {
             self.begin(&id, now);
         }
     }
@@ -73,7 +74,7 @@ impl Session {
         let Some(target) = self.targets.iter_mut().find(|target| target.id == *id) else { return };
         if target.pause(now) {
             self.actions.push_back(Action::EndTake { target: id.clone(), at: now, then: After::Pause });
-            self.derived_from = None;
+            self.await_last_word(now);
         }
     }
 
@@ -81,8 +82,19 @@ impl Session {
         let Some(target) = self.targets.iter_mut().find(|target| target.id == *id) else { return };
         if target.end(now) {
             self.actions.push_back(Action::EndTake { target: id.clone(), at: now, then: After::Stop });
-            self.derived_from = None;
+            self.await_last_word(now);
         }
+    }
+
+    /// A Take has ended, and what was captured before its end is still on its way: if nothing else is delivered, people are received for so long.
+    fn await_last_word(&mut self, now: SessionTime) {
+        self.last_word = Some(now + self.settings.mixer_delay);
+        self.derived_from = None;
+    }
+
+    /// When nobody has to be received any more.
+    pub(super) fn last_word_at(&self) -> Option<SessionTime> {
+        self.last_word.filter(|_| !self.targets.iter().any(Target::is_open))
     }
 
     /// A live destination is not tried any more.
@@ -118,6 +130,9 @@ impl Session {
             self.at_once = true;
         }
         let Some(Commanded { reconnect_grace, .. }) = &self.settings.commanded else { return };
+        if self.last_word.take_if(|at| *at <= now).is_some() {
+            self.derived_from = None;
+        }
         let grace = *reconnect_grace;
         let lost = |target: &&Target| target.lost_for_good_at(grace).is_some_and(|at| at <= now);
         let lost: Vec<TargetId> = self.targets.iter().filter(lost).map(|target| target.id.clone()).collect();
@@ -175,6 +190,7 @@ impl Session {
         }
         let mut wakes: Vec<_> = self.unheard_at().filter(|at| *at > self.now).map(|at| (at, Wake::Unheard)).into_iter().collect();
         let Some(commanded) = &self.settings.commanded else { return wakes };
+        wakes.extend(self.last_word_at().map(|at| (at, Wake::LastWord)));
         for target in &self.targets {
             let lost = target.lost_for_good_at(commanded.reconnect_grace);
             wakes.extend(lost.map(|at| (at, Wake::Destination(target.id.clone()))));

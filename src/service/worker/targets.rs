@@ -98,10 +98,18 @@ impl Worker {
         self.say(FromWorker::Opens { target, run, what: delivery.into() });
     }
 
+    /// Has the slate made that a paused live destination shows.
+    pub(super) fn prepare_slate(&self, target: &TargetId) {
+        if let Some(rendition) = self.deliveries.live_rendition(target) {
+            self.programme.prepare_slate(rendition, || self.session.paused_scene(rendition));
+        }
+    }
+
     pub(super) fn target_says(&mut self, target: TargetId, report: DeliveryReport) {
         match report {
             DeliveryReport::Recording(report) => self.recording_says(target, report),
             DeliveryReport::Live(LiveReport::Figures(figures)) => self.say(FromWorker::LiveFigures { target, figures }),
+            DeliveryReport::Live(LiveReport::Parked) => self.tell(Input::Target { id: target, report: TargetReport::Parked }),
             DeliveryReport::Live(LiveReport::State(state)) => {
                 let is_over = state == LiveState::Ended;
                 self.say(FromWorker::Live { target: target.clone(), state: state.clone() });

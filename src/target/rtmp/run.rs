@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use recorder_core::live::pace::Pace;
+use recorder_core::live::splice::Splice;
 use recorder_core::live::{Action, Evidence, Input, Live, LiveState};
 use recorder_core::time::SessionTime;
 
@@ -55,6 +56,8 @@ pub(super) fn run<R: FnMut(LiveReport)>(
         reports,
         connection: None,
         on_air: None,
+        splice: settings.splice.clone(),
+        parks_at: None,
         end: None,
         past: LiveFigures::default(),
         figures_at: now,
@@ -76,6 +79,10 @@ struct Runner<'a, R> {
     reports: R,
     connection: Option<Connection>,
     on_air: Option<OnAir>,
+    /// What is sent when, whatever the connection.
+    splice: Splice,
+    /// The pause that is not reported yet.
+    parks_at: Option<SessionTime>,
     /// Nothing of this instant or later is sent.
     end: Option<SessionTime>,
     /// Of connections that are gone.
@@ -109,6 +116,7 @@ impl<R: FnMut(LiveReport)> Runner<'_, R> {
         } else if self.connection.is_some() {
             self.advance();
         }
+        self.report_pause();
         let now = self.clock.now();
         if self.live.poll_wake().is_some_and(|at| at <= now) {
             self.live.handle(Input::Woken, now);
@@ -124,6 +132,16 @@ impl<R: FnMut(LiveReport)> Runner<'_, R> {
         let now = self.clock.now();
         match order {
             Order::TryNow => self.live.handle(Input::TryNow, now),
+            Order::Pause(at) => {
+                tracing::info!(destination = %self.settings.destination, "the live destination is paused");
+                self.splice.pause(at);
+                self.parks_at = Some(at);
+            }
+            Order::Resume(at) => {
+                tracing::info!(destination = %self.settings.destination, "the live destination is resumed");
+                self.splice.resume(at);
+                self.parks_at = None;
+            }
             Order::EndTake(at) => {
                 self.end = Some(self.end.map_or(at, |before| before.min(at)));
             }
@@ -176,7 +194,8 @@ impl<R: FnMut(LiveReport)> Runner<'_, R> {
             None => {}
             Some(Progress::Reached(step)) => self.live.handle(Input::Reached(step), now),
             Some(Progress::Ready) => {
-                let feed = Feed::new(self.ring.live(), self.settings.start, self.settings.bytes_per_s);
+                let slate = self.settings.slate.clone();
+                let feed = Feed::new(self.ring.live(), slate, &self.splice, self.settings.bytes_per_s);
                 let pace = Pace::new(self.settings.bytes_per_s);
                 self.on_air = Some(OnAir { feed, pace, evidence_at: now, is_closing: false });
                 self.past.publishings += 1;
@@ -199,13 +218,14 @@ impl<R: FnMut(LiveReport)> Runner<'_, R> {
             // The line is full: packets wait in the ring. What is confirmed meanwhile tells no socket event.
             connection.wait(FULL_TURN);
             if on_air.pace.must_skip(on_air.feed.behind()) {
-                on_air.feed.skip(connection.protocol());
+                on_air.feed.skip(connection.protocol(), &self.splice);
             }
         } else {
-            match on_air.feed.feed(connection.protocol(), self.end, TURN) {
+            match on_air.feed.feed(connection.protocol(), &self.splice, self.end, TURN) {
                 Fed::Sent(pts) => {
                     connection.pump();
                     on_air.pace.sent(connection.made(), pts);
+                    self.splice.sent(pts);
                 }
                 Fed::Nothing => {}
                 Fed::Ended => is_over = true,
@@ -244,6 +264,14 @@ impl<R: FnMut(LiveReport)> Runner<'_, R> {
         }
         if is_over {
             self.live.handle(Input::End, now);
+        }
+    }
+
+    /// Tells of a pause when the last of the programme is handed over, or nobody gets any of it.
+    fn report_pause(&mut self) {
+        let reached = |at: SessionTime| self.on_air.as_ref().is_none_or(|on_air| on_air.feed.reached() >= at);
+        if self.parks_at.take_if(|at| reached(*at)).is_some() {
+            (self.reports)(LiveReport::Parked);
         }
     }
 

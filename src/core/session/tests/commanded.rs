@@ -6,6 +6,7 @@ use super::*;
 use crate::conference::{Light, Standing, TargetWish};
 use crate::live::{LiveState, Reason, Step};
 use crate::session::{Commanded, Resumed};
+use crate::slate::{Slate, SlateKind};
 
 fn recording() -> TargetId {
     TargetId::new("recording")
@@ -65,6 +66,7 @@ impl Play {
                 Action::EndTake { target, then: After::Pause, .. } => format!("pause {target}"),
                 Action::EndTake { target, then: After::Stop, .. } => format!("end {target}"),
                 Action::TryNow { target } => format!("try {target}"),
+                Action::ShowSlate { target, .. } => format!("slate {target}"),
                 Action::Tell(ConferenceCommand::Leave) => "leave".to_owned(),
                 Action::Over(outcome) => format!("over: {}", outcome.why),
                 _ => return None,
@@ -149,6 +151,9 @@ fn pause_and_resume_make_takes_of_one_recording() {
     let mut play = Play::ordered(commanded(), &[(recording(), Delivery::Recording)]);
     play.says(900, recording(), TargetReport::TakeWritten { until: at(600) });
     play.wish(5000, recording(), TargetWish::Pause);
+    play.sleep_until(5499);
+    assert!(!play.subscribed().is_empty(), "the last word is on its way");
+    play.sleep_until(5500);
     assert!(play.subscribed().is_empty(), "while everything is paused nobody is received");
     play.says(5600, recording(), TargetReport::Parked);
     play.sleep_until(9000);
@@ -171,6 +176,113 @@ fn pause_and_resume_make_takes_of_one_recording() {
     let lights_seen: Vec<Light> = play.told().into_iter().map(|(_, _, light)| light).collect();
     use Light::{Active, Paused, Starting};
     assert_eq!(lights_seen, [Starting, Active, Paused, Starting, Active, Paused, Starting, Active]);
+}
+
+/// While one Target goes on everybody is received; with the last one paused nobody is, and people keep their places until they are received again.
+#[test]
+fn people_are_received_as_long_as_anything_is_delivered_and_keep_their_places() {
+    let mut play = Play::ordered(commanded(), &[(recording(), Delivery::Recording), (stream(), live())]);
+    play.joins(1000, "bob");
+    play.up(1000, "bob", TrackKind::Camera);
+    play.says(1500, recording(), TargetReport::TakeWritten { until: at(600) });
+    play.says(3200, stream(), TargetReport::Live(LiveState::Live));
+    let (received, scene) = (play.subscribed(), play.shown());
+    assert_eq!((received.len(), scene.tiles.len()), (2, 2));
+    play.wish(5000, stream(), TargetWish::Pause);
+    play.says(5600, stream(), TargetReport::Parked);
+    play.sleep_until(9000);
+    assert_eq!(play.subscribed(), received, "the recording goes on");
+    play.wish(10_000, recording(), TargetWish::Pause);
+    play.sleep_until(10_600);
+    assert_eq!(play.subscribed(), []);
+    assert_eq!(play.shown(), scene, "tiles keep their places");
+    // Resumed before anybody was let go: they were never away.
+    play.wish(20_000, recording(), TargetWish::Start(Delivery::Recording));
+    assert_eq!((play.subscribed(), play.shown()), (received.clone(), scene.clone()));
+    play.wish(21_000, recording(), TargetWish::Pause);
+    play.wish(21_300, stream(), TargetWish::Start(live()));
+    let told = play.log.len();
+    play.sleep_until(30_000);
+    let again = |(_, action): &(SessionTime, Action)| matches!(action, Action::Tell(ConferenceCommand::Subscribe(_)));
+    assert!(!play.log[told..].iter().any(again));
+    assert_eq!((play.subscribed(), play.shown()), (received, scene));
+}
+
+#[test]
+fn a_stream_that_is_resumed_is_active_at_once_because_its_connection_has_stayed() {
+    let mut play = Play::ordered(commanded(), &[(stream(), live())]);
+    play.says(3200, stream(), TargetReport::Live(LiveState::Live));
+    play.wish(5000, stream(), TargetWish::Pause);
+    play.says(5600, stream(), TargetReport::Parked);
+    // What is lost for a moment while the slate is shown is not lost any more.
+    play.says(7000, stream(), retrying());
+    play.says(11_000, stream(), TargetReport::Live(LiveState::Live));
+    play.wish(20_000, stream(), TargetWish::Start(live()));
+    let expected = [(100, "open stream 1"), (100, "begin stream 1"), (5000, "pause stream"), (20_000, "begin stream 2")];
+    assert_eq!(play.done(), texts(&expected));
+    use Light::{Active, Paused, Starting};
+    let lights_seen: Vec<Light> = play.told().into_iter().map(|(_, _, light)| light).collect();
+    assert_eq!(lights_seen, [Starting, Active, Paused, Paused, Active]);
+}
+
+#[test]
+fn a_stream_that_is_lost_while_it_is_paused_fails_after_the_grace_or_is_tried_at_once_when_it_is_wanted() {
+    let paused = || {
+        let mut play = Play::ordered(commanded(), &[(recording(), Delivery::Recording), (stream(), live())]);
+        play.says(900, recording(), TargetReport::TakeWritten { until: at(600) });
+        play.says(3200, stream(), TargetReport::Live(LiveState::Live));
+        play.wish(5000, stream(), TargetWish::Pause);
+        play.says(5600, stream(), TargetReport::Parked);
+        play.says(10_000, stream(), retrying());
+        play
+    };
+    let mut play = paused();
+    play.sleep_until(69_999);
+    assert_eq!(play.told().last(), lights(&[(10_100, "stream", Light::Paused)]).last(), "told again, as after each click");
+    play.sleep_until(70_000);
+    assert_eq!(play.told().last(), lights(&[(70_000, "stream", Light::Error)]).last());
+    assert_eq!(play.done().last(), texts(&[(70_000, "end stream")]).last());
+
+    let mut play = paused();
+    play.wish(20_000, stream(), TargetWish::Start(live()));
+    assert_eq!(play.done()[play.done().len() - 2..], texts(&[(20_000, "try stream"), (20_000, "begin stream 2")]));
+    assert_eq!(play.told().last(), lights(&[(20_000, "stream", Light::Starting)]).last(), "nobody takes it yet");
+}
+
+#[test]
+fn a_worker_that_replaces_another_during_a_pause_shows_the_slate_and_receives_nobody() {
+    let resumed = |target, delivery| Resumed { target, delivery, run: 1, next: TakeId(2), paused: true };
+    let resumed = vec![resumed(recording(), Delivery::Recording), resumed(stream(), live())];
+    let settings = SessionSettings { commanded: Some(Commanded { resumed, ..Commanded::default() }), ..commanded() };
+    let mut play = Play::new(settings);
+    play.enter(5000, &["ada"]);
+    assert_eq!(play.done(), texts(&[(5000, "slate stream")]));
+    assert_eq!(play.subscribed(), []);
+    assert_eq!(play.told(), lights(&[(5000, "recording", Light::Paused), (5000, "stream", Light::Paused)]));
+    // The connection of the slate is live: so is the stream once it is resumed.
+    play.says(9000, stream(), TargetReport::Live(LiveState::Live));
+    play.lost(10_000);
+    play.enter(11_000, &["ada"]);
+    play.wish(20_000, stream(), TargetWish::Start(live()));
+    assert_eq!(play.done(), texts(&[(5000, "slate stream"), (20_000, "begin stream 2")]));
+    assert_eq!(play.subscribed().len(), 2);
+    assert_eq!(play.told().last(), lights(&[(20_000, "stream", Light::Active)]).last());
+}
+
+#[test]
+fn the_slate_of_a_pause_is_as_large_as_its_rendition_and_nothing_on_it_moves() {
+    let text = "background = '#102030'\n[[ornament]]\narea={left=0,top=0,width=100,height=50}\ntext='Back soon'\n\
+                [[ornament]]\narea={left=0,top=50,width=100,height=50}\nclock='%H:%M'";
+    let mut settings = commanded();
+    settings.dress.slates.put(SlateKind::Paused, Slate::parse("own", text).unwrap());
+    settings.renditions.push(Framing { canvas: CanvasSize::new(720, 1280).unwrap(), layout: None });
+    let play = Play::ordered(settings, &[]);
+    let scene = play.session.paused_scene(1).unwrap();
+    assert_eq!((scene.canvas.width_px, scene.canvas.height_px, scene.background), (720, 1280, Rgb(16, 32, 48)));
+    let words: Vec<_> = scene.ornaments.iter().map(|ornament| ornament.content.clone()).collect();
+    assert_eq!(words, [Content::Text(Pii::new("Back soon"))]);
+    assert!(scene.tiles.is_empty() && scene.audible.is_empty());
+    assert_eq!(play.session.paused_scene(2), None);
 }
 
 #[test]
