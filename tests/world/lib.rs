@@ -110,3 +110,11 @@ pub fn cpu_seconds(pid: u32, name: &str) -> Vec<f64> {
     }
     seconds
 }
+
+/// Processor seconds of a whole process, all its threads together.
+pub fn cpu_of_process(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let fields: Vec<&str> = stat[stat.rfind(')').expect("a name") + 2..].split(' ').collect();
+    let ticks: f64 = fields[11].parse::<f64>().expect("a number") + fields[12].parse::<f64>().expect("a number");
+    ticks / 100.0
+}
