@@ -72,7 +72,8 @@ pub struct Config {
     pub session: Session,
     /// The local disk copy of what is recorded.
     pub spool: Spool,
-    /// What is written down beside recordings.
+    /// What is written beside a recording `NAME.mp4`: a ledger of who agreed to be recorded (`NAME.ledger.jsonl`) and a log of what happened
+    /// (`NAME.events.jsonl`).
     pub books: Books,
     /// Who is drawn where.
     pub layout: Layout,
