@@ -24,6 +24,7 @@ use crate::service::progress::SyncFigure;
 use crate::service::{link, logging};
 
 mod check;
+mod import;
 mod inputs;
 mod look;
 mod operate;
@@ -126,6 +127,8 @@ enum Role {
         #[arg(long)]
         json: bool,
     },
+    /// Print a configuration made of that of OpenTalk's recorder
+    ImportConfig(import::ImportArgs),
     /// Say whether the Roomcast of this machine lives, for health checks
     Health(operate::HealthArgs),
     /// Show the Sessions of a running Roomcast, and their Targets
@@ -277,6 +280,7 @@ fn run(cli: Cli, roles: Roles) -> Result<(), Failure> {
         (Role::Recover { folder }, _) => recovery::recover(&folder, &config),
         (Role::Check(args), _) => check::check(&args, &config, roles.check),
         (Role::Spool { folder, json }, _) => recovery::list(folder.as_deref(), &config, json),
+        (Role::ImportConfig(args), _) => import::import_config(&args),
         (Role::Health(args), _) => operate::health(&args, &config),
         (Role::Status(args), _) => operate::status(&args, &config),
         (Role::Layout(args), _) => operate::layout(&args, &config),
