@@ -42,6 +42,8 @@ pub struct HostSettings {
     pub controller_address: String,
     /// Whom workers believe there, beside the system's authorities.
     pub controller_ca: Option<std::path::PathBuf>,
+    /// The same for the media server that the controller names.
+    pub livekit_ca: Option<std::path::PathBuf>,
     /// The recorder's name in a room.
     pub display_name: String,
     /// Where recordings go.
@@ -209,6 +211,7 @@ impl Host {
         let room = Room::OpenTalk {
             controller: self.settings.controller_address.clone(),
             ca_file: self.settings.controller_ca.clone(),
+            livekit_ca_file: self.settings.livekit_ca.clone(),
             display_name: self.settings.display_name.clone(),
         };
         let order = SessionOrder { room, commanded: Some(commanded), ..(self.settings.plan)(session, clock.epoch_ns()) };
