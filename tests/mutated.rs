@@ -4,7 +4,7 @@
 
 #![allow(clippy::expect_used, clippy::panic)]
 
-mod world;
+use roomcast_world as world;
 
 #[path = "mutated/mutator.rs"]
 mod mutator;
