@@ -18,6 +18,7 @@ mod controller;
 mod delivery;
 pub mod generate;
 mod http;
+pub mod import;
 mod keycloak;
 mod load;
 mod look;

@@ -24,3 +24,6 @@ pub mod rehearsal;
 pub mod check;
 pub mod command;
 pub mod service;
+
+#[doc(hidden)]
+pub mod fuzzing;

@@ -163,3 +163,45 @@ fn an_interrupt_while_the_simulated_meeting_begins_leaves_nothing_behind() {
     assert!(is_empty(), "the actors and their folder are gone");
     assert!(!folder.path().join("out.mp4").exists());
 }
+
+#[test]
+fn another_recorders_configuration_becomes_ours_and_its_secrets_go_into_files() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let old = "[auth]\nissuer = \"https://id.example.org/realms/o\"\nclient_secret = \"canary\"\n[recorder]\ndisplay = true\n";
+    std::fs::write(at("old.toml"), old).unwrap();
+    std::fs::create_dir(at("kept")).unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let configuration = |folder: &str| {
+        format!(
+            "# Made by `roomcast import-config`. What is not said here has its default: see docs/config.md.\n\n[keycloak]\n\
+             client_secret_file = \"{folder}/keycloak\"\nissuer = \"https://id.example.org/realms/o\"\n"
+        )
+    };
+    let window =
+        "recorder.display: not needed: there is no window to look into; a live destination of your own shows the same.\n";
+
+    let output = roomcast(folder.path(), &["import-config", "old.toml"], &[], "");
+    assert_eq!(text(&output.stdout), configuration("/run/secrets"));
+    let remark = "auth.client_secret: put its secret into /run/secrets/keycloak, readable for Roomcast only.\n";
+    assert_eq!(text(&output.stderr), format!("{window}{remark}"));
+    assert_eq!(output.status.code(), Some(0));
+
+    let into_files = ["import-config", "old.toml", "--secrets", "kept"];
+    let output = roomcast(folder.path(), &into_files, &[], "");
+    assert_eq!(text(&output.stdout), configuration("kept"));
+    assert_eq!(text(&output.stderr), format!("{window}auth.client_secret: its secret is in kept/keycloak now.\n"));
+    assert_eq!(std::fs::read_to_string(at("kept/keycloak")).unwrap(), "canary");
+    assert_eq!(std::fs::metadata(at("kept/keycloak")).unwrap().permissions().mode() & 0o777, 0o400);
+
+    let output = roomcast(folder.path(), &into_files, &[], "");
+    assert_eq!(text(&output.stderr), "error: kept/keycloak is there already; nothing is overwritten\n");
+    assert_eq!((text(&output.stdout).as_str(), output.status.code()), ("", Some(2)));
+
+    std::fs::write(at("bad.toml"), "[auth]\nissuer_url = \"canary\"\n").unwrap();
+    let output = roomcast(folder.path(), &["import-config", "bad.toml"], &[], "");
+    let sentence = "error: bad.toml, line 2: auth.issuer_url: no version of OpenTalk's recorder has such a key; take it out, or correct \
+                    its name\n";
+    assert_eq!((text(&output.stderr).as_str(), output.status.code()), (sentence, Some(2)));
+}

@@ -23,6 +23,11 @@ const ONE_PICTURE_S: f64 = 1.0 / FPS + 0.001;
 /// Loss that is allowed of what was shown as written.
 const LOSS_ALLOWED_S: f64 = 1.0;
 
+/// How often each kind of kill is tried: `ROOMCAST_KILLS`, for scripts/campaign.
+fn times(usual: u32) -> u32 {
+    std::env::var("ROOMCAST_KILLS").ok().map_or(usual, |text| text.parse().expect("a number"))
+}
+
 /// At most so many rehearsals at a time, or they measure the machine.
 static PLACES: (Mutex<u32>, Condvar) = (Mutex::new(3), Condvar::new());
 
@@ -190,7 +195,7 @@ fn pass(time: Duration) {
 #[test]
 fn everything_killed_at_any_instant_leaves_a_film_of_all_that_was_written() {
     let dice = Mutex::new(Dice::new("everything killed"));
-    side_by_side(10, |number| {
+    side_by_side(times(10), |number| {
         let rehearsal = rehearse(60);
         rehearsal.records();
         let instant = dice.lock().expect("lock").below(Duration::from_secs(5));
@@ -221,7 +226,7 @@ fn everything_killed_at_any_instant_leaves_a_film_of_all_that_was_written() {
 #[test]
 fn a_killed_worker_is_replaced_and_the_recording_goes_on_in_the_same_file() {
     let dice = Mutex::new(Dice::new("worker killed"));
-    side_by_side(10, |number| {
+    side_by_side(times(10), |number| {
         let rehearsal = rehearse(9);
         rehearsal.records();
         // Everybody has joined by then, so that the counters can be compared.
@@ -302,7 +307,7 @@ fn finalising_killed_again_and_again_ends_with_the_same_file() {
     let expected = std::fs::read(undisturbed.path().join("out.mp4")).expect("the file");
     let mut longest = Duration::from_millis(5);
     let (mut kills, mut inside) = (0, 0);
-    for turn in 0..60 {
+    for turn in 0..times(60) {
         let (base, shm) = (tempfile::tempdir().expect("folder"), tempfile::tempdir_in("/dev/shm").expect("folder"));
         // Every second time the file must be copied to another file system.
         let spool = if turn % 2 == 0 { base.path() } else { shm.path() }.join("out.mp4.roomcast");

@@ -25,6 +25,7 @@ use crate::service::progress::SyncFigure;
 use crate::service::{link, logging};
 
 mod check;
+mod import;
 mod inputs;
 mod look;
 mod monitor;
@@ -130,6 +131,8 @@ enum Role {
         #[arg(long)]
         json: bool,
     },
+    /// Print a configuration made of that of OpenTalk's recorder
+    ImportConfig(import::ImportArgs),
     /// Say whether the Roomcast of this machine lives, for health checks
     Health(operate::HealthArgs),
     /// Show the Sessions of a running Roomcast, and their Targets
@@ -298,6 +301,7 @@ fn run(cli: Cli, roles: Roles) -> Result<(), Failure> {
         (Role::Recover { folder }, ..) => recovery::recover(&folder, &config),
         (Role::Check(args), ..) => check::check(&args, &config, roles.check),
         (Role::Spool { folder, json }, ..) => recovery::list(folder.as_deref(), &config, json),
+        (Role::ImportConfig(args), ..) => import::import_config(&args),
         (Role::Health(args), ..) => operate::health(&args, &config),
         (Role::Status(args), ..) => operate::status(&args, &config),
         (Role::Layout(args), ..) => operate::layout(&args, &config),

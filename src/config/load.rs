@@ -142,7 +142,7 @@ impl Config {
     }
 }
 
-fn first_line(message: &str) -> String {
+pub(super) fn first_line(message: &str) -> String {
     let line = message.lines().next().unwrap_or("not understood");
     line.replace("expected u32", "expected a whole number").replace("expected i32", "expected a whole number")
 }
@@ -156,7 +156,7 @@ fn alone(section: &str, field: Option<&str>, value: Value) -> Table {
     Table::from_iter([(section.to_owned(), inner)])
 }
 
-fn line_of(text: &str, span: Option<Range<usize>>) -> usize {
+pub(super) fn line_of(text: &str, span: Option<Range<usize>>) -> usize {
     let before = span.and_then(|span| text.get(..span.start)).unwrap_or_default();
     1 + before.matches('\n').count()
 }

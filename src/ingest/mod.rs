@@ -21,6 +21,8 @@ pub mod blank;
 pub mod capture;
 mod speech;
 mod keyframes;
+#[doc(hidden)]
+pub mod offline;
 pub mod receiver;
 mod reorder;
 mod run;

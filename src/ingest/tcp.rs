@@ -85,12 +85,16 @@ impl TcpLink {
 
 /// Cuts a byte stream into datagrams.
 #[derive(Default)]
-struct Deframer {
+pub(super) struct Deframer {
     partial: Vec<u8>,
 }
 
 impl Deframer {
-    fn feed(&mut self, bytes: &[u8], each: &mut impl FnMut(&[u8])) -> io::Result<()> {
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    /// A datagram that is too long to be one.
+    pub(super) fn feed(&mut self, bytes: &[u8], each: &mut impl FnMut(&[u8])) -> io::Result<()> {
         self.partial.extend(bytes);
         let mut rest = self.partial.as_slice();
         while let Some((length, tail)) = rest.split_first_chunk::<2>() {

@@ -16,6 +16,7 @@ use recorder_core::address::AddressPolicy;
 use recorder_core::ids::TargetId;
 use recorder_core::live::LiveState;
 use recorder_core::live::splice::Splice;
+use recorder_core::secret::Secret;
 use recorder_core::time::SessionTime;
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +40,24 @@ pub use crate::trust::{Trust, TrustError};
 pub use connection::{Names, SystemNames};
 pub use destination::{Destination, DestinationError, Transport};
 pub use probe::{ProbeAnswer, ProbeDepth, probe};
+
+/// Lets a publisher hear a server of which all words are given, and throws away what it says: for fuzzing. The words come in pieces, as by a network.
+pub(crate) fn overhear(words: &[u8]) {
+    let place = protocol::Place { app: "live".into(), tc_url: "rtmp://localhost/live".into(), key: Secret::new("key") };
+    for goal in [protocol::Goal::Enter, protocol::Goal::Publish] {
+        let mut publisher = protocol::Protocol::new(place.clone(), goal, 1);
+        for piece in words.chunks(1000) {
+            if publisher.handle(piece).is_err() {
+                break;
+            }
+            while publisher.poll_event().is_some() {}
+            publisher.video(40, &[&[0x17, 1, 0, 0, 0][..], piece]);
+            publisher.take_output(&mut Vec::new());
+        }
+        _ = publisher.counted();
+        publisher.farewell();
+    }
+}
 
 /// What all live destinations of a process share. Cheap to clone.
 #[derive(Clone)]

@@ -13,7 +13,7 @@
 //! `Leave`; this task tries for ever.
 
 use std::hash::BuildHasher;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use recorder_core::ids::TargetId;
 use recorder_core::secret::Secret;
@@ -23,7 +23,7 @@ use tracing::Instrument as _;
 use self::controller::Controller;
 use self::media::{Media, MediaSettings};
 use self::room::Room;
-use self::signaling::Signaling;
+use self::signaling::{Action, Signaling};
 use self::ticket_source::TicketSource;
 use super::ConferenceHandle;
 use crate::clock::SessionClock;
@@ -107,4 +107,23 @@ fn sentence(error: &dyn std::error::Error) -> String {
     let mut letters = text.chars();
     let first = letters.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
     format!("{first}{}.", letters.as_str().trim_end_matches('.'))
+}
+
+/// Takes part in a conversation of which the controller's half is given, a message a line, and does nothing of what follows: for fuzzing.
+pub(crate) fn overhear<'a>(messages: impl Iterator<Item = &'a str>) {
+    let mut now = Instant::now();
+    let mut signaling = Signaling::new("Roomcast".into(), None, 0, now);
+    signaling.opened(now);
+    for message in messages {
+        signaling.heard(message, now);
+        while let Some(action) = signaling.poll_action() {
+            if matches!(action, Action::Connect) {
+                signaling.opened(now);
+            }
+        }
+        now += Duration::from_millis(300);
+        if signaling.poll_wake().is_some_and(|at| at <= now) {
+            signaling.woken(now);
+        }
+    }
 }

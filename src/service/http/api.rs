@@ -174,6 +174,11 @@ async fn switch_layout(
     layout(State(operators), Path(id)).await
 }
 
+/// Reads the body of a request for a layout, and throws it away: for fuzzing.
+pub(crate) fn wanted(body: &[u8]) {
+    drop(wanted_layout(body).map_err(IntoResponse::into_response));
+}
+
 /// The one field of `{"layout": "speaker"}`.
 fn wanted_layout(body: &[u8]) -> Result<String, ApiError> {
     let refuse = |field: &str, sentence: &str| Err(ApiError::new(StatusCode::BAD_REQUEST, "bad_field", sentence).of_field(field));

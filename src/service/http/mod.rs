@@ -26,6 +26,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tower_service::Service;
 
+pub(crate) use api::wanted;
+
 use super::board::Board;
 use super::layouts::Layouts;
 
