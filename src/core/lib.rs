@@ -5,6 +5,8 @@
 //! Every decision maker has the same shape: `handle(input, now)`, then drain `poll_action()`, then sleep until `poll_wake()`.
 
 pub mod address;
+pub mod admission;
+pub mod claim;
 pub mod clock_model;
 pub mod conference;
 mod dice;

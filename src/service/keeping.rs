@@ -21,6 +21,11 @@ use crate::storage::recording_uploads::{Stores, Uploads};
 use crate::storage::spool::{FOLDER_ENDING, Spool, remove_unrecorded};
 use crate::storage::{RecordingUploads, StorageError, finalise};
 
+/// How often a folder is looked at that somebody still writes to.
+const LOOK_AT_LOCK: Duration = Duration::from_millis(100);
+/// A worker without a supervisor is gone by then.
+const LEFT_BY: Duration = Duration::from_secs(120);
+
 /// Makes the storages of these objects.
 pub type StoresOf = Arc<dyn Fn(&[UploadTarget]) -> Result<Stores, Fault> + Send + Sync>;
 
@@ -167,28 +172,46 @@ impl Keeping {
         }
     }
 
-    /// Goes on with what an earlier process left in the spool.
+    /// Goes on with what an earlier process left in the spool, once nobody writes to it any more.
     pub fn go_on(&self, folder: PathBuf) -> JoinHandle<()> {
         let this = self.clone();
         tokio::spawn(async move {
-            let of = folder.clone();
-            let waiting = tokio::task::spawn_blocking(move || waiting(&of)).await.unwrap_or_default();
-            let uploads = match waiting.is_empty() {
-                true => None,
-                false => (this.stores)(&waiting)
-                    .and_then(|stores| {
-                        RecordingUploads::start(stores, Arc::new(SystemDisk), folder.clone()).map_err(|error| error.to_fault())
-                    })
-                    .inspect_err(
-                        |fault| tracing::error!(reason = %fault, folder = %folder.display(), "cannot go on with an upload"),
-                    )
-                    .ok()
-                    .map(Arc::new),
-            };
+            if !is_left(&folder).await {
+                tracing::info!(folder = %folder.display(), "another process still records into a folder of the spool");
+                return;
+            }
+            let kept = this.reopen(folder).await;
             let (news, _) = tokio::sync::oneshot::channel();
-            this.deliver(Kept { folder, uploads }, news).await;
+            this.deliver(kept, news).await;
         })
     }
+
+    /// A recording that an earlier process began: what is in it, and what comes, is uploaded.
+    pub async fn reopen(&self, folder: PathBuf) -> Kept {
+        let of = folder.clone();
+        let waiting = tokio::task::spawn_blocking(move || waiting(&of)).await.unwrap_or_default();
+        let uploads = match waiting.is_empty() {
+            true => None,
+            false => (self.stores)(&waiting)
+                .and_then(|stores| {
+                    RecordingUploads::start(stores, Arc::new(SystemDisk), folder.clone()).map_err(|error| error.to_fault())
+                })
+                .inspect_err(|fault| tracing::error!(reason = %fault, folder = %folder.display(), "cannot go on with an upload"))
+                .ok()
+                .map(Arc::new),
+        };
+        Kept { folder, uploads }
+    }
+}
+
+/// Waits until nobody writes to a folder: a worker that has lost its supervisor ends what it was at. False when that takes too long.
+async fn is_left(folder: &Path) -> bool {
+    let free = async {
+        while let Err(StorageError::Busy { .. }) = Spool::lock(folder) {
+            tokio::time::sleep(LOOK_AT_LOCK).await;
+        }
+    };
+    tokio::time::timeout(LEFT_BY, free).await.is_ok()
 }
 
 /// What of this folder is not in its storage yet.

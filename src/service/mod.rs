@@ -1,9 +1,13 @@
 //! Supervisor and worker: the processes around the media way.
 
+pub mod admission;
 pub mod board;
+pub mod claims;
 pub mod commanded;
 mod deliveries;
+mod door;
 pub mod host;
+mod hosted;
 pub mod http;
 pub mod keeping;
 pub mod job;
@@ -18,4 +22,5 @@ mod rate;
 mod renditions;
 pub mod supervisor;
 pub mod steward;
+pub mod takeover;
 pub mod usage;

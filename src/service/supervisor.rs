@@ -189,10 +189,7 @@ impl Session<'_> {
                     self.stop("stop wanted");
                 }
                 Event::Commanded(woken) => {
-                    let message = match (woken, &mut self.commanded) {
-                        (Woken::Done(done), Some(commanded)) => commanded.take(done),
-                        _ => Some(ToWorker::OrderedAgain),
-                    };
+                    let message = self.commanded.as_mut().and_then(|commanded| commanded.take(woken));
                     if let (Some(message), Some(worker)) = (message, &worker) {
                         tell(worker, message);
                     }
@@ -292,7 +289,7 @@ impl Session<'_> {
                 controller: controller.clone(),
                 ca_file: ca_file.clone(),
                 display_name: display_name.clone(),
-                follows: attempt > 1,
+                follows: attempt > 1 || self.commanded.as_ref().is_some_and(Commanded::goes_on),
             },
             Room::Rehearsal { socket } => ConferenceJob::Rehearsal { socket: socket.clone() },
         };

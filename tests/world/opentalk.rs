@@ -57,15 +57,7 @@ impl Installation {
 
     /// Starts a service in this folder, with `more` in its configuration, and waits until it takes orders.
     pub fn serve(&self, folder: &Path, more: &str, secrets: &[(&str, &str)]) -> Product {
-        let config = self.configuration(more);
-        std::fs::write(folder.join("roomcast.toml"), config).expect("written");
-        let own = [
-            ("ROOMCAST_KEYCLOAK__CLIENT_SECRET", SECRET),
-            ("ROOMCAST_RABBITMQ__PASSWORD", PASSWORD),
-            ("ROOMCAST_HTTP__TOKEN", OPERATORS),
-        ];
-        let environment: Vec<_> = own.iter().chain(secrets).copied().collect();
-        let product = Product::start(folder, &["--config", "roomcast.toml", "serve"], &environment, "");
+        let product = self.start_service(folder, more, secrets);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
         let somebody = runtime.block_on(self.broker.somebody());
         until(Duration::from_secs(30), "a service consumes", || {
@@ -76,6 +68,19 @@ impl Installation {
             })
         });
         product
+    }
+
+    /// Starts a service in this folder, with `more` in its configuration.
+    pub fn start_service(&self, folder: &Path, more: &str, secrets: &[(&str, &str)]) -> Product {
+        let config = self.configuration(more);
+        std::fs::write(folder.join("roomcast.toml"), config).expect("written");
+        let own = [
+            ("ROOMCAST_KEYCLOAK__CLIENT_SECRET", SECRET),
+            ("ROOMCAST_RABBITMQ__PASSWORD", PASSWORD),
+            ("ROOMCAST_HTTP__TOKEN", OPERATORS),
+        ];
+        let environment: Vec<_> = own.iter().chain(secrets).copied().collect();
+        Product::start(folder, &["--config", "roomcast.toml", "serve"], &environment, "")
     }
 
     fn configuration(&self, more: &str) -> String {

@@ -16,10 +16,12 @@ use crate::command::amqp::{BrokerSettings, Orders};
 use crate::conference::opentalk::controller::Controller;
 use crate::config::{CallIn, Config, ConfigError, Consent, PROGRAMME};
 use crate::identity::{Identity, Provider, ProviderSettings};
+use crate::service::admission;
 use crate::service::board::Board;
-use crate::service::host::{Host, HostSettings, Terms};
+use crate::service::host::{Host, HostSettings, Left, Terms};
 use crate::service::keeping::Keeping;
 use crate::service::order::{Room, SessionOrder};
+use crate::service::takeover;
 use crate::storage::disk::SystemDisk;
 use crate::storage::inventory::sweep;
 use crate::storage::outbox::UploadTarget;
@@ -33,16 +35,17 @@ pub(super) fn serve(config: &Config, config_file: Option<PathBuf>) -> Result<(),
     // It was checked when the configuration was read.
     let listen = config.http.listen.parse().ok();
     let desk = Desk::open(listen, config.serve.slots as usize, config, &listening)?;
-    let (host, received, keeping) = {
+    let (host, received, left) = {
         let _inside = listening.enter();
         let Checked { provider, broker, keeping, settings } = checked;
         let (orders, received) = Orders::start(broker);
+        // Before any slot is told: a room that was ours is ours again before it is commanded anew.
+        let left = go_on_with_what_is_left(&orders, &keeping, config)?;
         let settings =
             settings(Identity::start(provider), session::own_arguments(config_file.as_deref(), "worker"), desk.board.clone());
-        (Host::new(settings, orders), received, keeping)
+        (Host::new(settings, orders), received, left)
     };
-    go_on_with_what_is_left(&keeping, &listening)?;
-    listening.run(async |stops| host.run(received, stops).await);
+    listening.run(async |stops| host.run(received, left, stops).await);
     Ok(())
 }
 
@@ -93,8 +96,11 @@ impl Checked {
         let plan = plan(config)?;
         let config = config.clone();
         let of_host = keeping.clone();
-        let settings = Box::new(move |identity, worker, board| HostSettings {
+        let settings = Box::new(move |identity, worker, board: Board| HostSettings {
             slots: config.serve.slots,
+            limits: config.admission.limits(bytes_per_s(&config)),
+            measured: admission::start(of_host.spool.clone(), board.clone()),
+            drain_timeout: config.serve.drain_timeout.duration(),
             plan: Box::new(plan),
             terms: terms(&config),
             identity,
@@ -121,6 +127,11 @@ fn terms(config: &Config) -> Terms {
         reconnect_grace: serve.reconnect_grace.duration(),
         delivery_grace: serve.delivery_grace.duration(),
     }
+}
+
+/// What a recording grows by.
+fn bytes_per_s(config: &Config) -> u64 {
+    u64::from(config.programme.video_kbps() + config.programme.sound_kbps) * 1000 / 8
 }
 
 /// The part of an Order that is the same for every room.
@@ -176,14 +187,12 @@ fn failed(failure: &Failure) -> Fault {
     Fault { scope: Scope::Target, blame: Blame::Operator, retry: Retry::Never, sentence: failure.sentence.clone() }
 }
 
-/// Ends and stores what earlier processes left in the spool. What somebody else has is theirs.
-fn go_on_with_what_is_left(keeping: &Keeping, listening: &Listening) -> Result<(), Failure> {
+/// Goes on with Sessions that earlier processes have left, and stores what they have recorded. What somebody else has is theirs.
+fn go_on_with_what_is_left(orders: &Orders, keeping: &Keeping, config: &Config) -> Result<Left, Failure> {
     let error = |error: crate::storage::StorageError| Failure::from(error.to_fault());
     sweep(&SystemDisk, &keeping.spool, keeping.keep).map_err(error)?;
-    let _inside = listening.enter();
-    for folder in unfinished(&keeping.spool).map_err(error)? {
-        tracing::info!(folder = %folder.display(), "going on with a recording that was left");
-        keeping.go_on(folder);
-    }
-    Ok(())
+    let folders = unfinished(&keeping.spool).map_err(error)?;
+    let begun = takeover::begin(orders, keeping, config.serve.takeover_grace.duration(), folders);
+    let (count, settled) = begun.map_err(Failure::operator)?;
+    Ok(Left { count, settled })
 }
