@@ -37,7 +37,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let token = token::mint(&std::env::var("LIVEKIT_KEY")?, &secret, &room, "listener", Duration::from_secs(600))?;
 
     let (sink, source) = lanes();
-    let mut settings = LiveKitSettings::new(url, token, SessionClock::start(), Box::new(ArrivalIsCapture));
+    let mut settings =
+        LiveKitSettings::new(url, token, roomcast::trust::Trust::load(None)?, SessionClock::start(), Box::new(ArrivalIsCapture));
     if arguments.next().as_deref() == Some("tcp") {
         settings.ingest.transports = Transports::TcpOnly;
     }

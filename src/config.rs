@@ -253,6 +253,10 @@ pub struct LiveKit {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", example = &"/run/secrets/livekit")]
     pub api_secret_file: Option<PathBuf>,
+    /// Certificates (PEM) that are trusted beside the system's, also for the LiveKit server that an OpenTalk controller names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", example = &"/etc/roomcast/livekit-ca.pem")]
+    pub ca_file: Option<PathBuf>,
 }
 
 /// What is logged, to standard error.

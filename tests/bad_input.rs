@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic)]
 
-mod world;
+use roomcast_world as world;
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;

@@ -3,7 +3,7 @@
 
 #![allow(clippy::expect_used, clippy::print_stdout)]
 
-mod world;
+use roomcast_world as world;
 
 use std::time::Duration;
 

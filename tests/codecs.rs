@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used)]
 
-mod world;
+use roomcast_world as world;
 
 use std::time::Duration;
 

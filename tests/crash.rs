@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic)]
 
-mod world;
+use roomcast_world as world;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic)]
 
-mod world;
+use roomcast_world as world;
 
 use std::path::Path;
 use std::time::Duration;
@@ -229,6 +229,27 @@ async fn the_sample_for_operators_gives_a_token_with_role_and_audience() {
     let token = Provider::new(settings).token().await.expect("a token");
     assert_eq!(token.claims.has_role(), Some(true));
     assert!(token.claims.audience().contains(&"Controller".to_owned()), "{:?}", token.claims);
+}
+
+/// The realm and the configuration of the sample stack belong to each other.
+#[tokio::test]
+async fn the_sample_stack_logs_in() {
+    let keycloak = Keycloak::shared();
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("samples/opentalk");
+    let text = |name: &str| std::fs::read_to_string(samples.join(name)).expect("a file");
+    let realm =
+        text("realm.json").replace("service-account-recorder", "service-account-sample").replace("\"Recorder\"", "\"Sample\"");
+    let realm: Value = serde_json::from_str(&realm).expect("JSON");
+    let (clients, users) = (&realm["clients"], &realm["users"]);
+    keycloak.import(&serde_json::json!({ "ifResourceExists": "SKIP", "clients": clients, "users": users }));
+    let config: toml::Value = toml::from_str(&text("roomcast.toml")).expect("TOML");
+    let secret = config["keycloak"]["client_secret"].as_str().expect("a secret");
+    let settings = ProviderSettings { client_secret: Secret::new(secret), ..settings("Sample") };
+    let token = Provider::new(settings).token().await.expect("a token");
+    assert_eq!(token.claims.has_role(), Some(true));
+    assert!(token.claims.audience().contains(&"Controller".to_owned()), "{:?}", token.claims);
+    let controller: toml::Value = toml::from_str(&text("controller.toml")).expect("TOML");
+    assert_eq!(controller["rabbit_mq"]["recording_task_queue"], config["rabbitmq"]["queue"]);
 }
 
 /// The lines of `roomcast check` that are about Orders.

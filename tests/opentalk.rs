@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic)]
 
-mod world;
+use roomcast_world as world;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -57,7 +57,9 @@ impl Recorder {
                 let _ = request.send(answer);
             }
         });
-        let mut settings = OpenTalkSettings::new(address, "Recorder", SessionClock::start(), Box::new(ArrivalIsCapture));
+        let (clock, capture) = (SessionClock::start(), Box::new(ArrivalIsCapture));
+        let media_trust = Trust::load(None).expect("the system's");
+        let mut settings = OpenTalkSettings::new(address, "Recorder", media_trust, clock, capture);
         change(&mut settings);
         let (sink, media) = lanes();
         let handle = {

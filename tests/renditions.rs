@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod world;
+use roomcast_world as world;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

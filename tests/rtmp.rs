@@ -26,7 +26,7 @@ use world::rtmp::{Nginx, USER, decode, read_flv};
 use world::stand_in::{Manner, StandIn};
 use world::{cpu_seconds, free_tcp_port, until};
 
-mod world;
+use roomcast_world as world;
 
 /// A destination under observation.
 struct Watched {
@@ -321,14 +321,14 @@ fn many_destinations_at_once_each_with_its_own_fate() {
     // What the servers have.
     for name in ["good-canary-1", "good-canary-2"] {
         let [file] = &nginx.recordings(name)[..] else { panic!("one recording of {name}\n{}", nginx.log()) };
-        let seconds = clip.is_whole(file, end);
+        let seconds = is_whole(&clip, file, end);
         assert!(seconds > 30.0, "{name}: {seconds} s");
     }
     for (server, name) in [(&leaving, "good-canary-7"), (&nginx, "good-canary-8")] {
         let files = server.recordings(name);
         assert_eq!(files.len(), 2, "{name}: before and after");
-        assert!(clip.is_whole(&files[0], SessionTime::ZERO) > 5.0);
-        assert!(clip.is_whole(&files[1], end) > 5.0);
+        assert!(is_whole(&clip, &files[0], SessionTime::ZERO) > 5.0);
+        assert!(is_whole(&clip, &files[1], end) > 5.0);
     }
     for path in ["live/good-canary-3", "priv/canary-4", "live/good-canary-5"] {
         let files = mediamtx.recordings(path);
@@ -364,57 +364,46 @@ fn has_no_gap(file: &Path) {
     }
 }
 
-impl Clip {
-    /// Checks what a server recorded: the same packets as in the ring from a keyframe on, each once, each at its exact time, and clean to decode. With an `end` other than zero:
-    /// up to the last picture before it. Gives the seconds.
-    fn is_whole(&self, file: &Path, end: SessionTime) -> f64 {
-        let tags = read_flv(file);
-        let media = |kind: u8, prefix: usize| -> Vec<_> {
-            let tags = tags.iter().filter(move |tag| tag.kind == kind && tag.body.get(1) == Some(&1));
-            tags.map(move |tag| (tag.time_ms, &tag.body[prefix..])).collect()
-        };
-        let (pictures, sounds) = (media(9, 5), media(8, 2));
-        let first = self.video.iter().position(|packet| packet.data[..] == *pictures[0].1).expect("a picture of the stream");
-        assert!(self.video[first].keyframe, "{} begins with a keyframe", file.display());
-        let zero = self.video_ns(first as u64);
-        for (n, (time_ms, body)) in pictures.iter().enumerate() {
-            let n = first as u64 + n as u64;
-            assert_eq!(*body, &self.video[n as usize % self.video.len()].data[..], "{}: picture {n}", file.display());
-            assert_eq!(
-                u64::from(*time_ms),
-                (self.video_ns(n) - zero + 500_000) / 1_000_000,
-                "{}: time of picture {n}",
-                file.display()
-            );
-        }
-        let first_sound = self.sound.iter().position(|packet| packet.data[..] == *sounds[0].1).expect("sound of the stream");
-        // The clip repeats: of the possible frames the first one at or after the first picture is meant.
-        let first_sound = [0, 1].map(|lap| (first_sound + lap * self.sound.len()) as u64);
-        let first_sound = *first_sound.iter().find(|n| self.sound_ns(**n) >= zero).unwrap();
-        for (n, (time_ms, body)) in sounds.iter().enumerate() {
-            let n = first_sound + n as u64;
-            assert_eq!(*body, &self.sound[n as usize % self.sound.len()].data[..], "{}: sound {n}", file.display());
-            assert_eq!(
-                u64::from(*time_ms),
-                (self.sound_ns(n) - zero + 500_000) / 1_000_000,
-                "{}: time of sound {n}",
-                file.display()
-            );
-        }
-        assert!(tags.is_sorted_by_key(|tag| tag.time_ms), "{}: times go back", file.display());
-        if end != SessionTime::ZERO {
-            // Which lap it was shows in the end: the last picture is the last one before the end of the Take.
-            let last = self.video_ns(first as u64 + pictures.len() as u64 - 1);
-            let since_end = (end.as_nanos() - self.begin_ns - last) % 8_000_000_000;
-            assert!(
-                since_end > 0 && since_end <= 1_000_000_000 / 30 + 1,
-                "{}: ends {since_end} ns before the end",
-                file.display()
-            );
-        }
-        assert_eq!(decode(file), pictures.len());
-        f64::from(pictures.last().unwrap().0) / 1000.0
+/// Checks what a server recorded: the same packets as in the ring from a keyframe on, each once, each at its exact time, and clean to decode. With an `end` other than zero:
+/// up to the last picture before it. Gives the seconds.
+fn is_whole(clip: &Clip, file: &Path, end: SessionTime) -> f64 {
+    let tags = read_flv(file);
+    let media = |kind: u8, prefix: usize| -> Vec<_> {
+        let tags = tags.iter().filter(move |tag| tag.kind == kind && tag.body.get(1) == Some(&1));
+        tags.map(move |tag| (tag.time_ms, &tag.body[prefix..])).collect()
+    };
+    let (pictures, sounds) = (media(9, 5), media(8, 2));
+    let first = clip.video.iter().position(|packet| packet.data[..] == *pictures[0].1).expect("a picture of the stream");
+    assert!(clip.video[first].keyframe, "{} begins with a keyframe", file.display());
+    let zero = clip.video_ns(first as u64);
+    for (n, (time_ms, body)) in pictures.iter().enumerate() {
+        let n = first as u64 + n as u64;
+        assert_eq!(*body, &clip.video[n as usize % clip.video.len()].data[..], "{}: picture {n}", file.display());
+        assert_eq!(
+            u64::from(*time_ms),
+            (clip.video_ns(n) - zero + 500_000) / 1_000_000,
+            "{}: time of picture {n}",
+            file.display()
+        );
     }
+    let first_sound = clip.sound.iter().position(|packet| packet.data[..] == *sounds[0].1).expect("sound of the stream");
+    // The clip repeats: of the possible frames the first one at or after the first picture is meant.
+    let first_sound = [0, 1].map(|lap| (first_sound + lap * clip.sound.len()) as u64);
+    let first_sound = *first_sound.iter().find(|n| clip.sound_ns(**n) >= zero).unwrap();
+    for (n, (time_ms, body)) in sounds.iter().enumerate() {
+        let n = first_sound + n as u64;
+        assert_eq!(*body, &clip.sound[n as usize % clip.sound.len()].data[..], "{}: sound {n}", file.display());
+        assert_eq!(u64::from(*time_ms), (clip.sound_ns(n) - zero + 500_000) / 1_000_000, "{}: time of sound {n}", file.display());
+    }
+    assert!(tags.is_sorted_by_key(|tag| tag.time_ms), "{}: times go back", file.display());
+    if end != SessionTime::ZERO {
+        // Which lap it was shows in the end: the last picture is the last one before the end of the Take.
+        let last = clip.video_ns(first as u64 + pictures.len() as u64 - 1);
+        let since_end = (end.as_nanos() - clip.begin_ns - last) % 8_000_000_000;
+        assert!(since_end > 0 && since_end <= 1_000_000_000 / 30 + 1, "{}: ends {since_end} ns before the end", file.display());
+    }
+    assert_eq!(decode(file), pictures.len());
+    f64::from(pictures.last().unwrap().0) / 1000.0
 }
 
 #[test]

@@ -24,6 +24,7 @@ use crate::livekit::roster::Roster;
 use crate::livekit::token_source::TokenSource;
 use crate::livekit::wish::Subscriptions;
 use crate::media::MediaSink;
+use crate::trust::Trust;
 
 mod arrival;
 mod presence;
@@ -36,6 +37,8 @@ pub struct LiveKitSettings {
     pub token: Secret,
     /// What the server gave for the same room after that token, if anything; tried when the token is refused.
     pub refreshed: Option<Secret>,
+    /// Who may vouch for the server.
+    pub trust: Trust,
     /// How reception is set up.
     pub ingest: IngestSettings,
     /// The clock model.
@@ -44,8 +47,8 @@ pub struct LiveKitSettings {
 
 impl LiveKitSettings {
     /// The defaults of reception, with this clock and clock model.
-    pub fn new(url: impl Into<String>, token: Secret, clock: SessionClock, capture: Box<dyn CaptureTimes>) -> Self {
-        Self { url: url.into(), token, refreshed: None, ingest: IngestSettings::new(clock), capture }
+    pub fn new(url: impl Into<String>, token: Secret, trust: Trust, clock: SessionClock, capture: Box<dyn CaptureTimes>) -> Self {
+        Self { url: url.into(), token, refreshed: None, trust, ingest: IngestSettings::new(clock), capture }
     }
 }
 
@@ -59,6 +62,7 @@ pub fn enter(settings: LiveKitSettings, media: MediaSink, tokens: TokenSource) -
             Ok(ingest) => {
                 let room = Room {
                     url: settings.url,
+                    trust: settings.trust,
                     token: settings.token,
                     refresh: settings.refreshed,
                     tokens,
@@ -101,6 +105,7 @@ enum Entered {
 
 struct Room {
     url: String,
+    trust: Trust,
     token: Secret,
     refresh: Option<Secret>,
     tokens: TokenSource,

@@ -1,5 +1,7 @@
 //! The room's task against a server that is only signaling: everything that a real server cannot be made to do on command.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -10,6 +12,7 @@ use livekit_protocol::{
 use prost::Message as _;
 use recorder_core::conference::{LayerWish, Subscription};
 use recorder_core::ids::{ParticipantId, TrackId, TrackKind};
+use rustls::pki_types::PrivateKeyDer;
 use signal_request::Message as Q;
 use signal_response::Message as R;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,6 +25,7 @@ use super::presence::candidate_of;
 use super::*;
 use crate::ingest::capture::ArrivalIsCapture;
 use crate::media::lanes;
+use crate::trust::Trust;
 
 const LIMIT: Duration = Duration::from_secs(10);
 const TOKEN: &str = "canary-token-1";
@@ -44,7 +48,7 @@ impl Server {
     fn enter(&self, tokens: TokenSource) -> ConferenceHandle {
         let url = format!("ws://{}", self.listener.local_addr().unwrap());
         let capture = Box::new(ArrivalIsCapture);
-        enter(LiveKitSettings::new(url, Secret::new(TOKEN), SessionClock::start(), capture), lanes().0, tokens)
+        enter(LiveKitSettings::new(url, Secret::new(TOKEN), trust(None), SessionClock::start(), capture), lanes().0, tokens)
     }
 
     async fn refuse(&self, status: &str, body: &str) {
@@ -98,6 +102,10 @@ impl Client {
             }
         }
     }
+}
+
+fn trust(ca_file: Option<&Path>) -> Trust {
+    Trust::load(ca_file).unwrap()
 }
 
 fn ada() -> ParticipantInfo {
@@ -339,7 +347,7 @@ async fn a_resume_that_is_refused_with_the_refreshed_token_is_a_join_with_the_fi
 async fn a_replacement_tries_the_refreshed_token_when_the_first_one_is_refused() {
     let server = Server::start().await;
     let url = format!("ws://{}", server.listener.local_addr().unwrap());
-    let settings = LiveKitSettings::new(url, Secret::new(TOKEN), SessionClock::start(), Box::new(ArrivalIsCapture));
+    let settings = LiveKitSettings::new(url, Secret::new(TOKEN), trust(None), SessionClock::start(), Box::new(ArrivalIsCapture));
     let settings = LiveKitSettings { refreshed: Some(Secret::new("refreshed")), ..settings };
     let mut handle = enter(settings, lanes().0, TokenSource::none());
     server.refuse("401 Unauthorized", "token is expired").await;
@@ -359,7 +367,8 @@ async fn an_unreachable_server_is_told_once_and_tried_again() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let capture = Box::new(ArrivalIsCapture);
-    let settings = LiveKitSettings::new(format!("http://{address}"), Secret::new(TOKEN), SessionClock::start(), capture);
+    let url = format!("http://{address}");
+    let settings = LiveKitSettings::new(url, Secret::new(TOKEN), trust(None), SessionClock::start(), capture);
     let mut handle = enter(settings, lanes().0, TokenSource::none());
     let events = until(&mut handle, |e| matches!(e, ConferenceEvent::Lost { .. })).await;
     assert_eq!(events.len(), 1);
@@ -368,6 +377,44 @@ async fn an_unreachable_server_is_told_once_and_tried_again() {
     client.join().await;
     let events = until(&mut handle, |e| *e == ConferenceEvent::Listed).await;
     assert!(matches!(events[0], ConferenceEvent::Entered { .. }), "{events:?}");
+}
+
+#[tokio::test]
+async fn a_certificate_must_be_of_somebody_who_is_trusted() {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let ca_file = folder.path().join("ca.pem");
+    std::fs::write(&ca_file, made.cert.pem()).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+    let tls = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let server = Server::start().await;
+    let url = format!("wss://localhost:{}", server.listener.local_addr().unwrap().port());
+    let enter = |trust| {
+        let settings =
+            LiveKitSettings::new(url.clone(), Secret::new(TOKEN), trust, SessionClock::start(), Box::new(ArrivalIsCapture));
+        enter(settings, lanes().0, TokenSource::none())
+    };
+
+    let mut stranger = enter(trust(None));
+    let socket = server.listener.accept().await.unwrap().0;
+    assert!(tls.accept(socket).await.is_err(), "the client hangs up");
+    let events = until(&mut stranger, |e| matches!(e, ConferenceEvent::Ended { .. })).await;
+    let [ConferenceEvent::Ended { reason: EndReason::Refused(fault) }] = &events[..] else { panic!("{events:?}") };
+    assert_eq!(
+        fault.sentence,
+        "No secure connection to the LiveKit server is possible: its certificate is not trusted here ([livekit] ca_file) or not for \
+         its name."
+    );
+
+    let _friend = enter(trust(Some(&ca_file)));
+    let mut socket = tls.accept(server.listener.accept().await.unwrap().0).await.unwrap();
+    let mut request = [0; 4096];
+    let length = socket.read(&mut request).await.unwrap();
+    let request = std::str::from_utf8(&request[..length]).unwrap();
+    assert!(request.contains("Bearer canary-token-1"), "the token goes to whoever is trusted: {request}");
 }
 
 #[test]

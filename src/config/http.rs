@@ -17,7 +17,7 @@ const SHORTEST_TOKEN: usize = 16;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
-    /// Where it is found: an address of this machine with a port. `record` and `rehearse` only listen with `--http ADDRESS`.
+    /// Where it is found: an address of this machine with a port. `serve` always listens there; `record` and `rehearse` only with `--http ADDRESS`.
     pub listen: String,
     /// What operators prove themselves by, 16 characters at least. Without one only the health is answered. Better kept in a file of its own
     /// (`token_file`) or in the environment.

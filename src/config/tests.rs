@@ -247,6 +247,14 @@ fn the_sample_equals_the_defaults() {
     assert_eq!(parse("sample", &sample(), []).unwrap(), Config::default());
 }
 
+#[test]
+fn the_sample_of_a_whole_stack_is_accepted() {
+    let text = include_str!("../../samples/opentalk/roomcast.toml");
+    let config = parse("sample", text, []).unwrap();
+    assert!(config.keycloak.issuer.is_some() && config.controller.url.is_some() && config.rabbitmq.url.is_some());
+    assert_eq!(config.serve.recordings, ["s3://recordings/{start}-{room}.mp4"]);
+}
+
 /// With the comment sign taken off, each example in the sample is accepted too (one secret at a time).
 #[test]
 fn the_examples_of_the_sample_are_valid() {

@@ -16,10 +16,11 @@ use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 use url::Url;
 
 use super::verdict::Refusal;
+use crate::trust::Trust;
 
 /// Largest message accepted; a join into a room of 1000 people stays below.
 const MAX_MESSAGE_BYTES: usize = 2 << 20;
@@ -38,7 +39,9 @@ pub enum SignalError {
     #[error("the LiveKit server cannot be reached")]
     Unreachable(#[source] std::io::Error),
     /// The server's certificate is not accepted, or it speaks no TLS.
-    #[error("no secure connection to the LiveKit server is possible")]
+    #[error(
+        "no secure connection to the LiveKit server is possible: its certificate is not trusted here ([livekit] ca_file) or not for its name"
+    )]
     Tls,
     /// No answer in time.
     #[error("the LiveKit server does not answer in time")]
@@ -60,12 +63,11 @@ pub struct SignalLink {
 }
 
 impl SignalLink {
-    /// Connects to an [`super::address::endpoint`].
+    /// Connects to an [`super::address::endpoint`], whose certificate must be of these authorities.
     ///
     /// # Errors
     /// See [`SignalError`].
-    pub async fn connect(endpoint: &Url, token: &Secret) -> Result<Self, SignalError> {
-        install_tls();
+    pub async fn connect(endpoint: &Url, token: &Secret, trust: &Trust) -> Result<Self, SignalError> {
         let mut request = endpoint.as_str().into_client_request().map_err(|_| SignalError::Broken)?;
         let mut bearer =
             HeaderValue::from_str(&format!("Bearer {}", token.expose().trim())).map_err(|_| SignalError::TokenText)?;
@@ -73,7 +75,8 @@ impl SignalLink {
         request.headers_mut().insert(AUTHORIZATION, bearer);
         let config = WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE_BYTES)).max_frame_size(Some(MAX_MESSAGE_BYTES));
         // Small messages of a conversation: Nagle's algorithm would hold each for a round trip.
-        let connecting = connect_async_with_config(request, Some(config), true);
+        let trust = Connector::Rustls(trust.config.clone());
+        let connecting = connect_async_tls_with_config(request, Some(config), true, Some(trust));
         match tokio::time::timeout(CONNECT_LIMIT, connecting).await {
             Ok(Ok((socket, _))) => Ok(Self { socket }),
             Ok(Err(error)) => Err(connect_error(error)),
@@ -134,6 +137,8 @@ fn connect_error(error: WsError) -> SignalError {
             let body = response.body().as_deref().unwrap_or_default();
             SignalError::Refused(Refusal::of_http(response.status().as_u16(), body))
         }
+        // A certificate that is not believed arrives as an error of the socket.
+        WsError::Io(source) if source.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) => SignalError::Tls,
         WsError::Io(source) => SignalError::Unreachable(source),
         WsError::Tls(_) => SignalError::Tls,
         WsError::Protocol(_) | WsError::HttpFormat(_) | WsError::Utf8(_) | WsError::Capacity(_) => {
@@ -141,15 +146,6 @@ fn connect_error(error: WsError) -> SignalError {
         }
         _ => SignalError::Broken,
     }
-}
-
-/// rustls must be told once a process which cryptography to use, because more than one is linked.
-fn install_tls() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        // An error means that somebody else in this process has chosen before.
-        _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    });
 }
 
 #[cfg(test)]

@@ -58,6 +58,8 @@ pub struct HostSettings {
     pub controller_address: String,
     /// Whom workers believe there, beside the system's authorities.
     pub controller_ca: Option<std::path::PathBuf>,
+    /// The same for the media server that the controller names.
+    pub livekit_ca: Option<std::path::PathBuf>,
     /// The recorder's name in a room.
     pub display_name: String,
     /// Where recordings go.
@@ -278,6 +280,7 @@ impl Host {
         let conference = Room::OpenTalk {
             controller: settings.controller_address.clone(),
             ca_file: settings.controller_ca.clone(),
+            livekit_ca_file: settings.livekit_ca.clone(),
             display_name: settings.display_name.clone(),
         };
         let order = SessionOrder { room: conference, ..(settings.plan)(session.clone(), clock.epoch_ns()) };

@@ -181,6 +181,8 @@ pub enum ConferenceJob {
         /// What the server gave an earlier worker of the Session after that token: good when that one has expired meanwhile.
         #[serde(with = "optional_secret")]
         refreshed: Option<Secret>,
+        /// Certificates (PEM) that are trusted beside the system's.
+        ca_file: Option<PathBuf>,
     },
     /// An OpenTalk room, of generation B.
     OpenTalk {
@@ -188,6 +190,8 @@ pub enum ConferenceJob {
         controller: String,
         /// Certificates (PEM) that are trusted beside the system's.
         ca_file: Option<PathBuf>,
+        /// The same for the media server that the controller names.
+        livekit_ca_file: Option<PathBuf>,
         /// What others would see if the recorder were not hidden.
         display_name: String,
         /// An earlier worker of the Session has been there.

@@ -37,6 +37,8 @@ pub enum Room {
         token: Secret,
         /// Later ones.
         tokens: Box<dyn Tokens>,
+        /// Certificates (PEM) that are trusted beside the system's.
+        ca_file: Option<PathBuf>,
     },
     /// An OpenTalk room; tickets come from the Session's [`Steward`](super::commanded::Steward).
     OpenTalk {
@@ -44,6 +46,8 @@ pub enum Room {
         controller: String,
         /// Certificates (PEM) that are trusted beside the system's.
         ca_file: Option<PathBuf>,
+        /// The same for the media server that the controller names.
+        livekit_ca_file: Option<PathBuf>,
         /// What others would see if the recorder were not hidden.
         display_name: String,
     },

@@ -282,12 +282,16 @@ impl Session<'_> {
             self.fresh_token();
         }
         let conference = match &self.order.room {
-            Room::LiveKit { url, token, .. } => {
-                ConferenceJob::LiveKit { url: url.clone(), token: token.clone(), refreshed: self.refreshed.clone() }
-            }
-            Room::OpenTalk { controller, ca_file, display_name } => ConferenceJob::OpenTalk {
+            Room::LiveKit { url, token, ca_file, .. } => ConferenceJob::LiveKit {
+                url: url.clone(),
+                token: token.clone(),
+                refreshed: self.refreshed.clone(),
+                ca_file: ca_file.clone(),
+            },
+            Room::OpenTalk { controller, ca_file, livekit_ca_file, display_name } => ConferenceJob::OpenTalk {
                 controller: controller.clone(),
                 ca_file: ca_file.clone(),
+                livekit_ca_file: livekit_ca_file.clone(),
                 display_name: display_name.clone(),
                 follows: attempt > 1 || self.commanded.as_ref().is_some_and(Commanded::goes_on),
             },

@@ -96,6 +96,7 @@ fn order() -> SessionOrder {
             url: "ws://localhost".into(),
             token: Secret::new("first"),
             tokens: Box::new(OneToken(Some(Secret::new("second")))),
+            ca_file: None,
         },
         look: LookText::plain(NamedText { name: "grid".into(), text: String::new() }),
         renditions: vec![rendition("programme", 1280, 720)],

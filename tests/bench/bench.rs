@@ -9,8 +9,7 @@ mod quality;
 mod report;
 mod room;
 mod rooms;
-#[path = "../world/mod.rs"]
-mod world;
+use roomcast_world as world;
 
 use std::path::PathBuf;
 

@@ -65,34 +65,26 @@ impl ObjectStore for Deadly {
     }
 }
 
-impl Session {
-    /// Starts a process that dies at its n-th request.
-    fn start_deadly(&mut self, server: &S3Server, requests: u64, when: When) -> Arc<Notify> {
-        self.uploads = None;
-        let died = Arc::new(Notify::new());
-        let store = S3Store::new(&server.settings()).expect("a client");
-        let store = Deadly { store, left: requests.into(), when, died: died.clone() };
-        let _inside = self.runtime.enter();
-        let stores = BTreeMap::from([("archive".to_owned(), Arc::new(store) as Arc<_>)]);
-        // The process before has to be gone.
-        self.uploads = None;
-        let uploads = RecordingUploads::start(stores, Arc::new(SystemDisk), self.folder.clone());
-        self.uploads = Some(uploads.expect("nobody else uploads"));
-        died
-    }
+/// Starts a process that dies at its n-th request.
+fn start_deadly(session: &mut Session, server: &S3Server, requests: u64, when: When) -> Arc<Notify> {
+    let died = Arc::new(Notify::new());
+    let store = S3Store::new(&server.settings()).expect("a client");
+    let store = Deadly { store, left: requests.into(), when, died: died.clone() };
+    session.start_with(Arc::new(store));
+    died
+}
 
-    /// Until it died, or has nothing left to do.
-    fn until_dead(&self, died: &Notify) -> bool {
-        let mut status = self.uploads().status();
-        self.runtime.block_on(async {
-            let over = status.wait_for(|uploads| uploads.over);
-            tokio::time::timeout(Duration::from_secs(30), async {
-                tokio::select! { () = died.notified() => true, _ = over => false }
-            })
-            .await
-            .expect("it neither dies nor ends")
+/// Until it died, or has nothing left to do.
+fn until_dead(session: &Session, died: &Notify) -> bool {
+    let mut status = session.uploads().status();
+    session.runtime.block_on(async {
+        let over = status.wait_for(|uploads| uploads.over);
+        tokio::time::timeout(Duration::from_secs(30), async {
+            tokio::select! { () = died.notified() => true, _ = over => false }
         })
-    }
+        .await
+        .expect("it neither dies nor ends")
+    })
 }
 
 #[test]
@@ -107,13 +99,13 @@ fn killed_between_any_two_steps_fifty_times() {
         let len = [2 * MIB, 14 * MIB, 22 * MIB, 30 * MIB][dice.below(4) as usize];
         let when = |dice: &mut Dice| if dice.below(2) == 0 { When::Before } else { When::After };
         let first = (dice.below(8), when(&mut dice));
-        let mut died = session.start_deadly(&server, first.0, first.1);
+        let mut died = start_deadly(&mut session, &server, first.0, first.1);
         let mut take = Take::begin(&session.folder, 1, headers(360), PICTURE);
         session.record(&mut take, len / 2);
         if dice.below(2) == 0 {
             // While it records: the new process hears of the file as it is now.
             deaths += 1;
-            died = session.start_deadly(&server, dice.below(6), when(&mut dice));
+            died = start_deadly(&mut session, &server, dice.below(6), when(&mut dice));
             session.uploads().written(&take.file, take.bytes);
         }
         session.record(&mut take, len);
@@ -121,13 +113,13 @@ fn killed_between_any_two_steps_fifty_times() {
         finalise(&SystemDisk, &session.folder).expect("finalised");
         session.uploads().finalised();
         for _ in 0..1 + dice.below(4) {
-            if !session.until_dead(&died) {
+            if !until_dead(&session, &died) {
                 break;
             }
             deaths += 1;
             assert!(session.kept_file().exists());
             assert_eq!(sweep(&SystemDisk, session.base.path(), Duration::ZERO).expect("swept").len(), 0);
-            died = session.start_deadly(&server, dice.below(6), when(&mut dice));
+            died = start_deadly(&mut session, &server, dice.below(6), when(&mut dice));
             session.uploads().finalised();
         }
         session.start(&server.settings());

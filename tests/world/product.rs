@@ -17,6 +17,12 @@ pub struct Product {
     begun: Instant,
 }
 
+/// The program under test: Cargo puts it into the folder above the one of the test programs.
+fn program() -> PathBuf {
+    let here = std::env::current_exe().expect("a test program");
+    here.ancestors().nth(2).expect("a folder of Cargo").join("roomcast")
+}
+
 /// What is left of a run.
 #[derive(Debug)]
 pub struct Outcome {
@@ -32,7 +38,7 @@ impl Product {
     /// Starts the product. Its words go to `stdout` and `stderr` files in `folder`; `input` is given on standard input.
     pub fn start(folder: &Path, arguments: &[&str], environment: &[(&str, &str)], input: &str) -> Product {
         let file = |name: &str| File::create(folder.join(name)).expect("output file");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_roomcast"))
+        let mut child = Command::new(program())
             .args(arguments)
             .envs(environment.iter().copied())
             .current_dir(folder)
@@ -63,7 +69,7 @@ impl Product {
 
     /// Asks `roomcast health --ready`, by the configuration in this folder: whether it is ready, and what it says.
     pub fn health(&self, folder: &Path) -> (bool, String) {
-        let asked = Command::new(env!("CARGO_BIN_EXE_roomcast"))
+        let asked = Command::new(program())
             .args(["--config", "roomcast.toml", "health", "--ready"])
             .current_dir(folder)
             .output()

@@ -11,6 +11,7 @@ use roomcast::storage::disk::SystemDisk;
 use roomcast::storage::outbox::{self, Fortune, UploadTarget};
 use roomcast::storage::recording_uploads::Uploads;
 use roomcast::storage::s3::{S3Settings, S3Store};
+use roomcast::storage::uploader::ObjectStore;
 use roomcast::storage::{RecordingUploads, Spool, finalise};
 
 use super::s3::{S3Server, SECRET_KEY};
@@ -53,10 +54,13 @@ impl Session {
 
     /// Starts the uploads, or goes on with them as a new process does.
     pub fn start(&mut self, settings: &S3Settings) {
-        self.uploads = None;
-        let store = S3Store::new(settings).expect("a client");
+        self.start_with(Arc::new(S3Store::new(settings).expect("a client")));
+    }
+
+    /// The same, by another way to the storage.
+    pub fn start_with(&mut self, store: Arc<dyn ObjectStore>) {
         let _inside = self.runtime.enter();
-        let stores = BTreeMap::from([("archive".to_owned(), Arc::new(store) as Arc<_>)]);
+        let stores = BTreeMap::from([("archive".to_owned(), store)]);
         // The process before has to be gone.
         self.uploads = None;
         let uploads = RecordingUploads::start(stores, Arc::new(SystemDisk), self.folder.clone());

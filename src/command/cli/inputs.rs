@@ -10,6 +10,7 @@ use recorder_core::secret::Secret;
 use super::{Failure, RecordArgs};
 use crate::config::{self, Config};
 use crate::service::supervisor::{Room, Tokens};
+use crate::trust::Trust;
 
 /// Makes an access token; see [`super::Roles::mint`].
 type Mint = fn(&str, &Secret, &str, &str, Duration) -> Result<Secret, Fault>;
@@ -43,7 +44,9 @@ pub(super) fn livekit_room(args: &RecordArgs, config: &Config, mint: Mint) -> Re
     if let Some(file) = &args.token_file {
         tokens = Box::new(FromFile { file: file.clone(), last: Some(token.clone()) });
     }
-    Ok(Room::LiveKit { url, token, tokens })
+    let ca_file = config.livekit.ca_file.clone();
+    Trust::load(ca_file.as_deref()).map_err(|error| Failure::operator(format_args!("livekit.ca_file: {error}")))?;
+    Ok(Room::LiveKit { url, token, tokens, ca_file })
 }
 
 fn minted(args: &RecordArgs, config: &Config, room: &str, mint: Mint) -> Result<Minted, Failure> {

@@ -92,6 +92,7 @@ impl Checked {
         let controller_trust = trust("controller", config.controller.ca_file.as_deref())?;
         let controller = Controller::at(&address, controller_trust)
             .map_err(|error| Failure::operator(format_args!("controller.url: {error}")))?;
+        trust("livekit", config.livekit.ca_file.as_deref())?;
         let keeping = keeping(config)?;
         let plan = plan(config)?;
         let config = config.clone();
@@ -107,6 +108,7 @@ impl Checked {
             controller,
             controller_address: address,
             controller_ca: config.controller.ca_file,
+            livekit_ca: config.livekit.ca_file,
             display_name: config.serve.display_name,
             keeping: of_host,
             worker,
@@ -143,7 +145,7 @@ fn plan(config: &Config) -> Result<impl Fn(SessionId, u64) -> SessionOrder + Sen
         session,
         epoch_ns,
         // The host says which.
-        room: Room::OpenTalk { controller: String::new(), ca_file: None, display_name: String::new() },
+        room: Room::OpenTalk { controller: String::new(), ca_file: None, livekit_ca_file: None, display_name: String::new() },
         look: look.clone(),
         renditions: vec![rendition.clone()],
         mixer_delay: config.mixer.delay.duration(),

@@ -65,7 +65,8 @@ impl Room {
             if !resume {
                 self.forget_session().await;
             }
-            let connecting = async move { SignalLink::connect(&address, &token).await };
+            let trust = self.trust.clone();
+            let connecting = async move { SignalLink::connect(&address, &token, &trust).await };
             match self.meanwhile(connecting).await? {
                 Ok(link) => return Ok(link),
                 Err(SignalError::Refused(Refusal::BadToken | Refusal::ExpiredToken)) if resume && self.refresh.is_some() => {

@@ -19,6 +19,7 @@ use crate::ingest::IngestSettings;
 use crate::ingest::capture::SharedCapture;
 use crate::livekit::token_source::{TokenDesk, TokenRequest, TokenSource};
 use crate::media::MediaSink;
+use crate::trust::Trust;
 
 /// How long leaving may take.
 const LEAVE_LIMIT: Duration = Duration::from_secs(2);
@@ -28,6 +29,7 @@ const STREAMS_EACH: u32 = 1 << 16;
 /// How each entry is made.
 pub(super) struct MediaSettings {
     pub(super) ingest: IngestSettings,
+    pub(super) trust: Trust,
     pub(super) capture: SharedCapture,
     pub(super) sink: MediaSink,
 }
@@ -162,10 +164,10 @@ impl Media {
             return;
         }
         let Some(Credentials { url, token }) = self.next.take() else { return };
-        let MediaSettings { ingest, capture, sink } = &mut self.settings;
+        let MediaSettings { ingest, trust, capture, sink } = &mut self.settings;
         let (tokens, desk) = TokenSource::new();
-        let settings =
-            LiveKitSettings { url, token, refreshed: None, ingest: ingest.clone(), capture: Box::new(capture.clone()) };
+        let (trust, capture) = (trust.clone(), Box::new(capture.clone()));
+        let settings = LiveKitSettings { url, token, refreshed: None, trust, ingest: ingest.clone(), capture };
         ingest.first_stream = ingest.first_stream.wrapping_add(STREAMS_EACH);
         let handle = livekit_room::enter(settings, sink.clone(), tokens);
         self.inside = Some(Inside { handle, desk, leaving_by: None });

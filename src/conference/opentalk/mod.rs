@@ -30,6 +30,7 @@ use crate::clock::SessionClock;
 use crate::ingest::capture::SharedCapture;
 use crate::ingest::{CaptureTimes, IngestSettings};
 use crate::media::MediaSink;
+use crate::trust::Trust;
 
 pub mod controller;
 pub mod start;
@@ -56,6 +57,8 @@ pub struct OpenTalkSettings {
     pub ticket: Option<Secret>,
     /// What an earlier worker of the Session was in this room, if there was one.
     pub former: Option<FormerWorker>,
+    /// Who may vouch for the media server.
+    pub media_trust: Trust,
     /// How reception is set up.
     pub ingest: IngestSettings,
     /// The clock model.
@@ -85,23 +88,24 @@ impl OpenTalkSettings {
     pub fn new(
         controller: Controller,
         display_name: impl Into<String>,
+        media_trust: Trust,
         clock: SessionClock,
         capture: Box<dyn CaptureTimes>,
     ) -> Self {
         let ingest = IngestSettings::new(clock);
-        Self { controller, display_name: display_name.into(), ticket: None, former: None, ingest, capture }
+        Self { controller, display_name: display_name.into(), ticket: None, former: None, media_trust, ingest, capture }
     }
 }
 
 /// Enters a room: at once, in the background. Must be called inside a tokio runtime.
 pub fn enter(settings: OpenTalkSettings, media: MediaSink, tickets: TicketSource) -> ConferenceHandle {
-    let OpenTalkSettings { controller, display_name, ticket, former, ingest, capture } = settings;
+    let OpenTalkSettings { controller, display_name, ticket, former, media_trust, ingest, capture } = settings;
     let (events, event_end) = mpsc::channel(256);
     let (command_end, commands) = mpsc::channel(64);
     // Many recorders must not return in one instant.
     let jitter = std::hash::RandomState::new().hash_one(0) as u8;
     let signaling = Signaling::new(display_name, former, jitter, Instant::now());
-    let media = Media::new(MediaSettings { ingest, capture: SharedCapture::new(capture), sink: media });
+    let media = Media::new(MediaSettings { ingest, trust: media_trust, capture: SharedCapture::new(capture), sink: media });
     let room = Room { controller, ticket, tickets, signaling, media, commands, events };
     tokio::spawn(room.run().in_current_span());
     ConferenceHandle { events: event_end, commands: command_end }

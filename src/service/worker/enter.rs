@@ -28,9 +28,10 @@ pub(super) fn enter(
 ) -> Result<ConferenceHandle, WorkerError> {
     let capture = Box::new(ClockModel::new());
     Ok(match &job.conference {
-        ConferenceJob::OpenTalk { controller, ca_file, display_name, follows } => {
+        ConferenceJob::OpenTalk { controller, ca_file, livekit_ca_file, display_name, follows } => {
             let controller = Controller::at(controller, Trust::load(ca_file.as_deref())?)?;
-            let mut settings = OpenTalkSettings::new(controller, display_name, clock, capture);
+            let media_trust = Trust::load(livekit_ca_file.as_deref())?;
+            let mut settings = OpenTalkSettings::new(controller, display_name, media_trust, clock, capture);
             settings.ingest.mixer_delay = job.mixer_delay;
             let mut resumed = job.commanded.iter().flat_map(|commanded| &commanded.resumed);
             let recording = resumed.find(|resumed| resumed.what == WantedTarget::Recording).map(|resumed| resumed.target.clone());
@@ -39,8 +40,8 @@ pub(super) fn enter(
             settings.former = follows.then_some(FormerWorker { recording, wanted });
             opentalk::enter(settings, media, tickets)
         }
-        ConferenceJob::LiveKit { url, token, refreshed } => {
-            let mut settings = LiveKitSettings::new(url.clone(), token.clone(), clock, capture);
+        ConferenceJob::LiveKit { url, token, refreshed, ca_file } => {
+            let mut settings = LiveKitSettings::new(url.clone(), token.clone(), Trust::load(ca_file.as_deref())?, clock, capture);
             settings.refreshed.clone_from(refreshed);
             settings.ingest.mixer_delay = job.mixer_delay;
             livekit_room::enter(settings, media, tokens)

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::room::{Kind, Room, Sitting, Target};
-use crate::world::livekit;
+use crate::livekit;
 
 /// The wall clock, as the controller writes it.
 pub(super) fn now() -> String {

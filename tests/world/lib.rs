@@ -2,8 +2,8 @@
 //!
 //! Everything listens on 127.0.0.1 at ports that are free, is awaited by an answer and never by a pause, and ends with its owner.
 //! Servers and the publisher come from the cache that `scripts/servers` fills.
-// Each test program uses another part of it, and fails by panicking.
-#![allow(dead_code, unreachable_pub, missing_docs, clippy::expect_used, clippy::panic)]
+// It is a crate of its own, so that it is compiled once for all test programs. It fails by panicking.
+#![allow(missing_docs, clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 pub mod bad_http;
 pub mod certificates;
