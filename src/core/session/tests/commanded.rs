@@ -297,7 +297,7 @@ fn a_service_that_ends_finishes_what_runs_says_why_and_leaves_when_it_is_stored(
     play.input(25_000, Input::Delivered { target: recording(), run: 1, fault: None });
     play.sleep_until(60_000);
     let expected =
-        [(20_000, "end recording"), (20_000, "end stream"), (32_000, "leave"), (34_000, "over: Nothing is wanted any more.")];
+        [(20_000, "end recording"), (20_000, "end stream"), (35_000, "leave"), (37_000, "over: Nothing is wanted any more.")];
     assert_eq!(play.done()[4..], texts(&expected));
     let told = play.told();
     let error = |at, id: &str| (at, id.to_owned(), Light::Error);
