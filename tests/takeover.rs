@@ -102,7 +102,8 @@ fn a_killed_supervisor_is_followed_by_one_that_goes_on_in_the_same_recording() {
     targets.iter().for_each(|target| controller.shows(&room, target, "active"));
     assert_eq!(controller.recorders(&room).len(), 1, "one recorder");
     let second = Instant::now();
-    pass(Duration::from_secs(6));
+    // Long enough for a person to be seen in full again.
+    pass(Duration::from_secs(8));
     controller.click_stop(&ada, &targets);
     targets.iter().for_each(|target| controller.shows(&room, target, "inactive"));
     let second_s = second.elapsed().as_secs_f64();
@@ -125,8 +126,10 @@ fn a_killed_supervisor_is_followed_by_one_that_goes_on_in_the_same_recording() {
         film.duration_s >= least,
         format!("the film lasts {:.2} s of {first_s:.2} s and {second_s:.2} s", film.duration_s),
     );
-    judge.decodes_clean().has_constant_rate(30.0);
-    judge.shows(ALONE, 0, 2.0..first_s - 1.0).shows(ALONE, 0, first_s + 3.0..film.duration_s - 0.3);
+    judge.decodes_clean();
+    // Ada in both Takes; the second begins with a card, until she is seen again.
+    let end = film.duration_s - 0.3;
+    judge.shows(ALONE, 0, 2.0..first_s - 1.0).shows(ALONE, 0, end - 2.0..end).hears(0, 50.0, end - 2.0..end);
     let streamed = nginx.recordings("good-canary-key");
     judge.promise(!streamed.is_empty(), "the stream was received");
     let pictures: usize = streamed.iter().map(|file| world::rtmp::decode(file)).sum();
@@ -299,6 +302,7 @@ fn an_order_that_there_is_no_room_for_is_refused_with_its_reason() {
     // It never consumes, so it is waited for by what it says.
     let service = installation.start_service(folder.path(), &configuration(folder.path(), &more), &[]);
     service.logs("too_little=Some(Memory)", LONG);
+    service.logs("ready for orders", LONG);
     let (is_ready, said) = service.health(folder.path());
     assert!(is_ready && said.contains("too little memory"), "{said}");
     let room = controller.plan(RoomPlan::titled("Weekly"));

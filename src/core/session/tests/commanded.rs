@@ -268,7 +268,9 @@ fn a_worker_that_replaces_another_goes_on_with_what_was_wanted() {
     let mut play = Play::new(settings);
     play.enter(5000, &["ada"]);
     assert_eq!(play.done(), texts(&[(5000, "open recording 2"), (5000, "begin recording 3")]));
-    let expected = [(5000, "recording", Light::Starting), (5000, "paused", Light::Paused)];
+    // That it goes on is told at once: nobody has clicked, but the room shows what the end of the worker before has made of it.
+    play.says(5900, recording(), TargetReport::TakeWritten { until: at(5600) });
+    let expected = [(5000, "recording", Light::Starting), (5000, "paused", Light::Paused), (5900, "recording", Light::Active)];
     assert_eq!(play.told(), lights(&expected));
 }
 
