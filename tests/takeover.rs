@@ -42,7 +42,7 @@ fn pass(time: Duration) {
 
 fn film_in(folder: &Path) -> PathBuf {
     let film = until(LONG, "the recording is a file", || films(&folder.join("recordings")).first().cloned());
-    assert_eq!(films(&folder.join("recordings")), [film.clone()], "one file");
+    assert_eq!(films(&folder.join("recordings")), std::slice::from_ref(&film), "one file");
     film
 }
 

@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn space_is_promised_once() {
         // Room for three times two hours.
-        let machine = Machine { disk_free: 3 * 7200 * RATE + GIB, ..idle() };
+        let machine = Machine { disk_free: 3 * 7200 * RATE + GIB, disk_size: 20 * GIB, ..idle() };
         assert_eq!(running(2, machine, Cost::default()).shortage(at(0)), None);
         assert_eq!(running(3, machine, Cost::default()).shortage(at(0)), Some(Shortage::Disk));
         // What was written meanwhile is in what is free, and not promised any more.
