@@ -11,10 +11,11 @@ export ROOMCAST_CACHE="$cache"
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$cache/target}"
 
 # To build Roomcast.
-build_packages="build-essential cmake pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libyuv-dev"
+build_packages="build-essential cmake pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
+libgstreamer-plugins-bad1.0-dev libyuv-dev"
 # To record.
 record_packages="libyuv0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
-gstreamer1.0-libav fontconfig fonts-dejavu-core"
+gstreamer1.0-libav gstreamer1.0-nice fontconfig fonts-dejavu-core"
 # What a container has not, and a machine has: authorities, time zones, and fonts for names in any script.
 image_packages="ca-certificates tzdata fonts-noto-core fonts-noto-cjk fonts-noto-color-emoji"
 # To build Roomcast, to record, and to read the film back.

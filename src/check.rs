@@ -4,14 +4,15 @@
 //! encoders on made-up pictures; it never opens a connection.
 
 use std::net::UdpSocket;
-use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use recorder_core::effort::Effort;
 use recorder_core::scene::CanvasSize;
 
-use crate::graph::{self, EncodedPacket, GraphError, SoundEncoder, VideoEncoder, VideoSettings};
+use crate::graph::{
+    self, EncodedPacket, EncoderKind, EncoderWish, GraphError, Hardware, ProofError, SoundEncoder, VideoSettings,
+};
 use crate::ingest::{WANTED_RECEIVE_BUFFER, effective_receive_buffer};
 use crate::mixer::label::{Gap, TextArtist};
 use crate::service::job::Rendition;
@@ -37,18 +38,17 @@ impl Finding {
 /// The finding that is about the machine, and not about what is installed on it.
 pub const RECEIVE_BUFFER: &str = "UDP receive buffer";
 
-/// Pictures of the test encode: one second or two.
-const PICTURES: u64 = 60;
 /// The encoder may take so long for them.
 const ENCODE_LIMIT: Duration = Duration::from_secs(20);
 
 /// Looks at everything but what is elsewhere.
-pub fn media(renditions: &[Rendition]) -> Vec<Finding> {
+pub fn media(renditions: &[Rendition], encoder: EncoderWish) -> Vec<Finding> {
     let mut rates: Vec<u32> = renditions.iter().map(|rendition| rendition.sound_kbps).collect();
     rates.sort_unstable();
     rates.dedup();
-    let mut findings = vec![elements()];
+    let mut findings = vec![elements(), monitor()];
     findings.extend(renditions.iter().map(pictures));
+    findings.extend(encoder.candidates().iter().map(|candidate| hardware(*candidate, renditions)));
     findings.extend(rates.into_iter().map(sound));
     findings.extend([fonts(), receive_buffer()]);
     findings
@@ -68,49 +68,60 @@ fn elements() -> Finding {
     let result = if missing.is_empty() {
         Ok(format!("all elements of {} graphs are there", templates.len()))
     } else {
-        let each: Vec<String> =
-            missing.iter().map(|element| format!("{element} is missing: install {}", graph::package_of(element))).collect();
-        Err(each.join("; "))
+        Err(advice(&missing))
     };
     Finding::new("GStreamer", result)
 }
 
-fn pictures(rendition: &Rendition) -> Finding {
-    let what = format!("H.264 encoder, {}x{} at {}", rendition.width_px, rendition.height_px, rendition.fps);
-    Finding::new(what, encode_pictures(rendition))
+fn monitor() -> Finding {
+    let result = match graph::missing_for_monitor() {
+        Err(error) => Err(format!("{error}: install {}", graph::PACKAGE)),
+        Ok(missing) if missing.is_empty() => Ok("all elements are there".into()),
+        Ok(missing) => Err(advice(&missing)),
+    };
+    Finding::new("programme monitor", result)
 }
 
-fn encode_pictures(rendition: &Rendition) -> Result<String, String> {
-    let say = |error: GraphError| format!("{error}: install {}, or choose another size", graph::package_of("x264enc"));
+/// What to install.
+fn advice(missing: &[&str]) -> String {
+    let each: Vec<String> =
+        missing.iter().map(|element| format!("{element} is missing: install {}", graph::package_of(element))).collect();
+    each.join("; ")
+}
+
+fn pictures(rendition: &Rendition) -> Finding {
+    let what = format!("H.264 encoder, {}x{} at {}", rendition.width_px, rendition.height_px, rendition.fps);
+    Finding::new(what, encode_pictures(rendition, EncoderKind::X264))
+}
+
+fn encode_pictures(rendition: &Rendition, by: EncoderKind) -> Result<String, String> {
     let canvas = CanvasSize::new(rendition.width_px, rendition.height_px).map_err(|error| error.to_string())?;
-    let settings = VideoSettings { canvas, fps: rendition.fps, kbps: rendition.video_kbps, gop_seconds: 2, effort: Effort::Full };
-    let (packets, made) = channel();
-    let encoder = VideoEncoder::start(settings, move |packet| _ = packets.send(packet)).map_err(say)?;
-    let began = Instant::now();
-    for number in 0..PICTURES {
-        let pts_ns = number * 1_000_000_000 / u64::from(rendition.fps);
-        encoder.push(&moving(canvas, number), pts_ns).map_err(say)?;
-    }
-    encoder.finish();
-    let packets = all(&made)?;
-    let took = began.elapsed();
-    match packets.first() {
-        Some(first) if first.keyframe && packets.len() as u64 == PICTURES => {}
-        _ => {
-            return Err(format!(
-                "the encoder made {} packets of {PICTURES} pictures: look at the installation of GStreamer",
-                packets.len()
-            ));
+    let settings =
+        VideoSettings { canvas, fps: rendition.fps, kbps: rendition.video_kbps, gop_seconds: 2, effort: Effort::Full, by };
+    let needed = rendition.fps;
+    match graph::prove(settings) {
+        Ok(speed) => Ok(format!("{speed:.0} pictures a second on one core, and {needed} are needed")),
+        Err(error @ ProofError::Slow { .. }) => Err(format!("{error}: choose a smaller size or rate, or a faster machine")),
+        Err(ProofError::Graph(error)) if by == EncoderKind::X264 => {
+            Err(format!("{error}: install {}, or choose another size", graph::package_of("x264enc")))
         }
+        Err(ProofError::Graph(error)) => {
+            let package = graph::package_of("vah264enc");
+            Err(format!("{error}: install {package} and the driver, or set [programme] encoder"))
+        }
+        Err(error) => Err(format!("{error}: look at the installation of GStreamer")),
     }
-    let speed = PICTURES as f64 / took.as_secs_f64();
-    let needed = f64::from(rendition.fps);
-    if speed < needed {
-        return Err(format!(
-            "{speed:.0} pictures a second are encoded here, {needed:.0} are needed: choose a smaller size or rate, or a faster machine"
-        ));
-    }
-    Ok(format!("{speed:.0} pictures a second on one core, and {needed:.0} are needed"))
+}
+
+/// Whether the wanted hardware can be used.
+fn hardware(hardware: Hardware, renditions: &[Rendition]) -> Finding {
+    let by = EncoderKind::Hardware(hardware);
+    let each: Result<Vec<_>, _> = renditions.iter().map(|rendition| encode_pictures(rendition, by)).collect();
+    let (said, advice) = match each {
+        Ok(_) => ("encodes what it should", None),
+        Err(error) => ("x264 encodes instead", Some(error)),
+    };
+    Finding { advice, ..Finding::new(format!("H.264 encoder {}", hardware.name()), Ok(said.into())) }
 }
 
 /// Waits for the last packet.
@@ -124,20 +135,6 @@ fn all(made: &std::sync::mpsc::Receiver<Option<EncodedPacket>>) -> Result<Vec<En
             Err(RecvTimeoutError::Disconnected) => return Err("the encoder ended without its last packet".into()),
         }
     }
-}
-
-/// A picture with a bar that moves and a soft ground, about as hard to encode as a talking head.
-fn moving(canvas: CanvasSize, number: u64) -> Arc<[u8]> {
-    let (width, height) = (canvas.width_px as usize, canvas.height_px as usize);
-    let mut picture = vec![128_u8; width * height * 3 / 2];
-    let bar = (number as usize * 8) % width;
-    for (y, row) in picture[..width * height].chunks_exact_mut(width).enumerate() {
-        for (x, pixel) in row.iter_mut().enumerate() {
-            let is_bar = x >= bar && x < bar + width / 8;
-            *pixel = if is_bar { 200 } else { 40 + ((x ^ y) & 15) as u8 + (y * 120 / height) as u8 };
-        }
-    }
-    picture.into()
 }
 
 fn sound(kbps: u32) -> Finding {
@@ -208,7 +205,7 @@ mod tests {
     fn this_machine_can_encode() {
         let landscape = rendition(320, 180, 30);
         let upright = Rendition { sound_kbps: 96, ..rendition(180, 320, 30) };
-        let findings = media(&[landscape.clone(), upright, landscape]);
+        let findings = media(&[landscape.clone(), upright, landscape], EncoderWish::Software);
         for finding in findings.iter().filter(|finding| finding.what != "UDP receive buffer") {
             assert!(finding.result.is_ok(), "{finding:?}");
         }
@@ -230,8 +227,20 @@ mod tests {
     }
 
     #[test]
+    fn hardware_that_cannot_be_used_is_an_advice() {
+        let findings = media(&[rendition(320, 180, 30)], EncoderWish::Hardware(Hardware::Va));
+        let found = findings.iter().find(|finding| finding.what == "H.264 encoder va").unwrap();
+        // On a machine with such hardware there is nothing to advise.
+        let said = (found.result.as_deref().unwrap(), found.advice.as_deref());
+        let package = graph::package_of("vah264enc");
+        let missing =
+            format!("GStreamer elements are missing: vah264enc: install {package} and the driver, or set [programme] encoder");
+        assert!(said == ("encodes what it should", None) || said == ("x264 encodes instead", Some(&*missing)), "{said:?}");
+    }
+
+    #[test]
     fn a_machine_that_is_too_slow_is_told_what_it_does() {
-        let sentence = encode_pictures(&rendition(3840, 2160, 100_000)).unwrap_err();
+        let sentence = encode_pictures(&rendition(3840, 2160, 100_000), EncoderKind::X264).unwrap_err();
         assert!(sentence.ends_with("100000 are needed: choose a smaller size or rate, or a faster machine"), "{sentence}");
     }
 }

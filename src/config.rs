@@ -7,12 +7,14 @@
 
 use std::path::PathBuf;
 
+use recorder_core::keep::Keep;
 use recorder_core::secret::Secret;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod admission;
 mod avatars;
+mod books;
 mod controller;
 mod delivery;
 pub mod generate;
@@ -20,6 +22,7 @@ mod http;
 mod keycloak;
 mod load;
 mod look;
+mod monitor;
 mod rabbitmq;
 mod renditions;
 mod serve;
@@ -27,6 +30,7 @@ mod value;
 
 pub use admission::{Admission, Limit};
 pub use avatars::Avatars;
+pub use books::Books;
 pub use controller::Controller;
 pub use delivery::{Addressing, Checksums, Destination, Destinations, Live, Preset, PresetError, Storage};
 pub use http::Http;
@@ -34,9 +38,10 @@ pub use keycloak::Keycloak;
 pub(crate) use load::reason;
 pub use load::{ConfigError, load, parse};
 pub use look::{Language, Layout, Slates, Strip};
+pub use monitor::Monitor;
 pub use rabbitmq::RabbitMq;
 pub use renditions::{PROGRAMME, Rendition, RenditionChoice, Renditions, UnknownRendition, is_name};
-pub use serve::{CallIn, Consent, Serve};
+pub use serve::{CONTROLLER, CallIn, Consent, Serve};
 pub use value::{ConfigSecret, PictureSize, SizeError, Span, SpanError, bad_server_url};
 
 /// Whether a variable holds a secret. No child process inherits it: workers get what they need over their private socket.
@@ -69,6 +74,8 @@ pub struct Config {
     pub session: Session,
     /// The local disk copy of what is recorded.
     pub spool: Spool,
+    /// What is written down beside recordings.
+    pub books: Books,
     /// Who is drawn where.
     pub layout: Layout,
     /// A strip with logo, title and clock.
@@ -97,6 +104,8 @@ pub struct Config {
     pub destinations: Destinations,
     /// The operators' interface: health, metrics, status, and the layout of a Session.
     pub http: Http,
+    /// The programme monitor of `record` and `rehearse`: a web page that shows what goes out, and how each Target stands. `serve` has none.
+    pub monitor: Monitor,
     /// What is logged, to standard error.
     pub log: Log,
 }
@@ -120,11 +129,38 @@ pub struct Programme {
     /// Rate of the AAC sound in kbit/s, 32 to 320.
     #[schemars(with = "u16")]
     pub sound_kbps: u32,
+    /// Who encodes the pictures: `software` is x264; `nvenc`, `qsv` and `va` are encoders of hardware, and `auto` is the first of those that works. Hardware is
+    /// used only when a Session's first test encode with it was good, and never by a worker that replaces one that died; otherwise x264 is.
+    pub encoder: Encoder,
+}
+
+/// Who encodes the pictures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoder {
+    /// x264.
+    #[default]
+    Software,
+    /// The first hardware that is proven.
+    Auto,
+    /// NVIDIA.
+    Nvenc,
+    /// Intel.
+    Qsv,
+    /// VA-API.
+    Va,
 }
 
 impl Default for Programme {
     fn default() -> Self {
-        Self { size: PictureSize::new_unchecked(1280, 720), fps: 30, language: Language::En, video_kbps: None, sound_kbps: 128 }
+        Self {
+            size: PictureSize::new_unchecked(1280, 720),
+            fps: 30,
+            language: Language::En,
+            video_kbps: None,
+            sound_kbps: 128,
+            encoder: Encoder::default(),
+        }
     }
 }
 
@@ -225,11 +261,21 @@ pub struct Spool {
     /// How long a file stays on this machine after every storage that it was meant for has confirmed it, 0s to 8760h. What is not
     /// confirmed stays for ever.
     pub keep: Span,
+    /// How long a file stays on this machine after it was delivered to a controller, which never confirms, 0s to 8760h: long enough for somebody to look
+    /// whether it is there. What is not delivered stays for ever.
+    pub keep_after_delivery: Span,
 }
 
 impl Default for Spool {
     fn default() -> Self {
-        Self { dir: None, keep: Span::from_secs(24 * 3600) }
+        Self { dir: None, keep: Span::from_secs(24 * 3600), keep_after_delivery: Span::from_secs(7 * 24 * 3600) }
+    }
+}
+
+impl Spool {
+    /// How long local copies are kept.
+    pub fn kept(&self) -> Keep {
+        Keep { confirmed: self.keep.duration(), delivered: self.keep_after_delivery.duration() }
     }
 }
 
@@ -338,12 +384,14 @@ impl Config {
             .or_else(|| number("admission.session_memory_mib", self.admission.session_memory_mib, 16, 65_536))
             .or_else(|| number("admission.low_disk_percent", self.admission.low_disk_percent, 0, 50))
             .or_else(|| span("spool.keep", self.spool.keep, s(0), s(8760 * 3600)))
+            .or_else(|| span("spool.keep_after_delivery", self.spool.keep_after_delivery, s(0), s(8760 * 3600)))
             .or_else(|| self.storage.bad_endpoint().map(|m| ("storage.endpoint", m)))
             .or_else(|| self.live.bad_address().map(|m| ("live.allowed_addresses", m)))
             .or_else(|| self.avatars.bad_address().map(|m| ("avatars.allowed_addresses", m)))
             .or_else(|| self.destinations.keys().find_map(|name| delivery::bad_name(name)).map(|m| ("destinations", m)))
             .or_else(|| self.livekit.url.as_deref().and_then(value::bad_server_url).map(|m| ("livekit.url", m)))
             .or_else(|| self.controller.bad_url().map(|m| ("controller.url", m)))
+            .or_else(|| number("controller.upload_mbps", self.controller.upload_mbps, 1, 10_000))
             .or_else(|| self.keycloak.bad_address())
             .or_else(|| self.rabbitmq.bad_url().map(|m| ("rabbitmq.url", m)))
             .or_else(|| self.rabbitmq.bad_queue().map(|m| ("rabbitmq.queue", m)))

@@ -12,10 +12,10 @@ use roomcast::livekit::token;
 use roomcast::rehearsal::actors::{self, ActorSettings};
 use roomcast::rehearsal::{inspect, loops};
 use roomcast::service::progress::SyncFigure;
-use roomcast::service::worker;
+use roomcast::service::{monitor, worker};
 
 fn main() -> ExitCode {
-    cli::main(Roles { worker: worker::run, actors, inspect, check: check::media, mint })
+    cli::main(Roles { worker: worker::run, monitor: monitor::run, actors, inspect, check: check::media, mint })
 }
 
 fn actors(order: &ActorsOrder) -> Result<(), Fault> {

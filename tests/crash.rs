@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use roomcast::rehearsal::card;
 use serde_json::Value;
+use world::books::Book;
 use world::family::{Family, Role, process, send};
 use world::film::{Film, TileRect};
 use world::product::Product;
@@ -75,7 +76,7 @@ fn rehearse(seconds: u32) -> Rehearsal {
     let folder = tempfile::tempdir().expect("folder");
     let duration = format!("{seconds}s");
     let arguments = ["rehearse", "--duration", &duration, "--to", "out.mp4", "--size", "320x180", "--layout", "grid"];
-    let environment = [("RUST_LOG", "info,roomcast::service::supervisor=debug")];
+    let environment = [("RUST_LOG", "info,roomcast::service::supervisor=debug"), ("ROOMCAST_BOOKS__RECORD", "true")];
     let product = Product::start(folder.path(), &arguments, &environment, "");
     Rehearsal { product, folder, _place: place }
 }
@@ -124,7 +125,13 @@ fn recovers(folder: &Path, spool: &Path) -> Film {
     assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{}\n", out.display()));
     assert!(output.status.success());
     assert!(!spool.exists(), "the spool folder is removed");
+    // Of the books every line that was begun before the newest one is whole.
+    assert!(events_beside(&out).lines("event", "take_began").count() >= 1);
     is_ordinary(&out)
+}
+
+fn events_beside(film: &Path) -> Book {
+    Book::read(&std::fs::read(film.with_extension("events.jsonl")).expect("events"))
 }
 
 /// An ordinary file: the tables at its end, nothing fragmented, every decoder is content, and one can seek.
@@ -243,6 +250,13 @@ fn a_killed_worker_is_replaced_and_the_recording_goes_on_in_the_same_file() {
         assert!(kept >= before - LOSS_ALLOWED_S);
         assert!(kept >= before - ONE_PICTURE_S, "{kept} of {before}");
         is_ordinary(&out);
+        let events = events_beside(&out);
+        let ended: Vec<_> = events.lines("event", "take_ended").map(|line| line["why"].as_str()).collect();
+        assert_eq!(ended, [Some("crashed"), Some("stopped")]);
+        let again_s = events.lines("event", "take_began").nth(1).and_then(|line| line["film_s"].as_f64()).expect("a second Take");
+        // The dead worker may have written a fragment of which nobody knows.
+        assert!((again_s - second_at).abs() < 0.6, "the book says {again_s} s of {second_at} s");
+        assert!(events.is_closed("event"));
         let tiles: Vec<_> = (0..4).map(|index| TileRect::in_grid(index, 2, 160, 90)).collect();
         let film = Film::watch(&out, &tiles);
         // What was ordered; and at most one fragment more, which the worker had synced and could not report any more.
@@ -328,8 +342,10 @@ fn finalising_killed_again_and_again_ends_with_the_same_file() {
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
         assert!(!spool.exists());
-        let names: Vec<_> = std::fs::read_dir(base.path()).expect("folder").flatten().map(|entry| entry.file_name()).collect();
-        assert_eq!(names, ["out.mp4"]);
+        let mut names: Vec<_> =
+            std::fs::read_dir(base.path()).expect("folder").flatten().map(|entry| entry.file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["out.events.jsonl", "out.ledger.jsonl", "out.mp4"]);
         assert!(std::fs::read(base.path().join("out.mp4")).expect("the file") == expected, "turn {turn}");
     }
     println!("{kills} kills, {inside} of them while the journal was there, in {:?}", begun.elapsed());

@@ -214,11 +214,11 @@ fn people_are_told_with_consent_names_hands_and_telephones() {
     let Meeting { controller, room, moderator, .. } = &meeting;
     let bob = controller.joins(room, Kind::Guest, "Bob");
     let id = ParticipantId::new(bob.id.as_str());
-    let consent = |given| ConferenceEvent::Consent { participant: id.clone(), given };
-    recorder.until(|event| *event == consent(false));
+    let consent = |given, by| ConferenceEvent::Consent { participant: id.clone(), given, by };
+    recorder.until(|event| *event == consent(false, "control joined"));
     for given in [true, false, true] {
         controller.consent(&bob, given);
-        recorder.until(|event| *event == consent(given));
+        recorder.until(|event| *event == consent(given, "control update"));
     }
     controller.rename(moderator, &bob, "Robert");
     let name = |event: &ConferenceEvent| matches!(event, ConferenceEvent::Joined { name, .. } if name.expose() == "Robert");
@@ -231,7 +231,7 @@ fn people_are_told_with_consent_names_hands_and_telephones() {
     recorder.until(|event| *event == ConferenceEvent::Left { participant: id.clone() });
     // Whoever comes back has not agreed.
     controller.joins_as(room, Kind::Guest, "Robert", &bob.id);
-    recorder.until(|event| *event == consent(false));
+    recorder.until(|event| *event == consent(false, "control joined"));
     controller.leaves(&caller);
 }
 

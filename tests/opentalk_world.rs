@@ -1,6 +1,6 @@
 //! Proves the stand-in for an OpenTalk controller: asked the same as a real one was asked, it answers in the same words and the same order.
 
-#![allow(clippy::expect_used)]
+#![allow(clippy::expect_used, clippy::panic)]
 
 use roomcast_world as world;
 
@@ -9,7 +9,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use futures_util::{SinkExt, StreamExt};
 use serde_json::{Map, Value, json};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::{Error, Message};
 use world::controller::{Controller, Kind, Misbehaviour, Person, RoomPlan, Setup};
 
 /// What this stand-in does not play: nothing of it concerns a recorder.
@@ -389,4 +392,92 @@ fn the_upgrade_is_refused_as_the_real_one_did() {
         let body: Value = serde_json::from_str(&body).expect("JSON");
         assert_eq!((ours, body["code"].as_str()), (status, Some(code)), "{protocols:?}");
     }
+}
+
+/// Frames of an upload, as the recording has them: a number before so many bytes, or bytes alone.
+fn upload_frame(said: &Value) -> Message {
+    let bytes = |count: &Value| vec![0xee; count.as_u64().expect("a length") as usize];
+    if let Some(part) = said.get("binary") {
+        let number = part["part_index"].as_u64().expect("a number") as u32;
+        return Message::binary([&number.to_be_bytes()[..], &bytes(&part["data_bytes"])].concat());
+    }
+    match said.get("text") {
+        // Text whose first four characters are a number, too.
+        Some(_) => Message::text("\0\0\0\0part0"),
+        None => Message::binary(bytes(&said["binary_raw"])),
+    }
+}
+
+/// Each upload of the recording once more: it is let in or refused with the same status, ended with the same code, and stored under the same name, with the
+/// same size, or not at all.
+#[test]
+fn uploads_are_stored_as_the_real_one_stored_them() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recorded/opentalk-b/06-upload.jsonl");
+    let recording = std::fs::read_to_string(path).expect("a recording");
+    let lines: Vec<Value> = recording.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    let (mut uploads, mut stored) = (0, 0);
+    for case in lines.chunk_by(|_, next| next["msg"].get("connect").is_none()) {
+        let asked = &case[0]["msg"];
+        if asked.get("connect").is_none() {
+            continue;
+        }
+        let controller = Controller::start(Setup::simple("ws://127.0.0.1:1"));
+        let find = |name: &str| case.iter().map(|line| &line["msg"]).find_map(|said| said.get(name));
+        let has_event = find("assets").is_some_and(|assets| assets.to_string().contains("title_recording"));
+        let room = controller.plan(RoomPlan::titled(if has_event { "Upload: Ümläut & title" } else { "" }));
+        let is_room = |id: &str| id.len() == 36;
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        for (name, value) in asked["query"].as_object().expect("a query") {
+            let value = value.as_str().expect("text");
+            query.append_pair(name, if name == "room_id" && is_room(value) { room.as_str() } else { value });
+        }
+        let address = format!("{}/v1/services/recording/upload?{}", controller.url().replace("http", "ws"), query.finish());
+        let mut request = address.into_client_request().expect("an address");
+        if let Some(token) = asked["auth"].as_str() {
+            // The one token of the recording that is a recorder's.
+            let token = if token.starts_with("eyJjwt004") { "Bearer good" } else { "Bearer bad" };
+            request.headers_mut().insert("authorization", token.parse().expect("a header"));
+        }
+        runtime.block_on(async {
+            let connected = tokio_tungstenite::connect_async(request).await;
+            if let Some(status) = find("upgrade_refused") {
+                let Err(Error::Http(answer)) = connected else { panic!("{asked}") };
+                assert_eq!(u64::from(answer.status().as_u16()), status.as_u64().expect("a status"), "{asked}");
+                return;
+            }
+            let (mut socket, _) = connected.expect("let in");
+            let is_frame = |said: &&Value| ["binary", "binary_raw", "text"].iter().any(|kind| said.get(*kind).is_some());
+            for said in case.iter().map(|line| &line["msg"]).filter(is_frame) {
+                socket.send(upload_frame(said)).await.expect("taken");
+            }
+            let Some(closed) = find("closed") else { return };
+            socket.close(None).await.expect("taken");
+            let Some(Ok(Message::Close(Some(frame)))) = socket.next().await else { panic!("no close frame: {asked}") };
+            assert_eq!(u64::from(u16::from(frame.code)), closed["close_code"].as_u64().expect("a code"));
+        });
+        uploads += 1;
+        let Some(assets) = find("assets").and_then(Value::as_array) else { continue };
+        let ours = world::until(Duration::from_secs(10), "the upload is over", || {
+            Some(controller.assets())
+                .filter(|ours| !ours.is_empty() || (assets.is_empty() && is_over(&controller, find("closed"))))
+        });
+        let form = |name: &str, size: u64| (name.to_owned(), size);
+        let ours_listed: Vec<_> = ours.iter().map(|asset| form(&asset.filename, asset.size)).collect();
+        let real =
+            assets.iter().map(|asset| form(asset["filename"].as_str().expect("a name"), asset["size"].as_u64().expect("a size")));
+        assert_eq!(ours_listed, real.collect::<Vec<_>>(), "{case:?}");
+        if let Some(bytes) = find("bytes") {
+            let is_readable = find("download") == Some(&json!(200));
+            let length = ours[0].bytes.as_ref().map(|bytes| bytes.len() as u64);
+            assert_eq!(length, is_readable.then(|| bytes.as_u64().expect("a length")), "{case:?}");
+            stored += 1;
+        }
+    }
+    assert_eq!((uploads, stored), (31, 17));
+}
+
+/// An upload of which nothing is stored is over when its frames are counted; one that was not let in has none.
+fn is_over(controller: &Controller, closed: Option<&Value>) -> bool {
+    closed.is_none() || !controller.upload_frames().is_empty()
 }

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use recorder_core::keep::Keep;
 use recorder_core::secret::Secret;
 use recorder_core::upload::State;
 use roomcast::storage::disk::SystemDisk;
@@ -24,7 +25,7 @@ use world::spool::{Take, headers};
 use world::uploads::{Local, PICTURE, Session};
 
 const MIB: u64 = 1 << 20;
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Keep = Keep::both(Duration::from_secs(86_400));
 
 #[test]
 fn a_recording_is_in_the_storage_seconds_after_its_end() {
@@ -50,7 +51,7 @@ fn a_recording_is_in_the_storage_seconds_after_its_end() {
     assert!(std::fs::read(&finished[0].file).expect("the local file") == server.object("team/standup.mp4"));
     // Kept for a day, then not.
     assert_eq!(sweep(&SystemDisk, session.base.path(), DAY).expect("swept"), [""; 0].map(PathBuf::from));
-    assert_eq!(sweep(&SystemDisk, session.base.path(), Duration::ZERO).expect("swept"), [session.kept_file()]);
+    assert_eq!(sweep(&SystemDisk, session.base.path(), Keep::both(Duration::ZERO)).expect("swept"), [session.kept_file()]);
     assert!(!session.folder.exists());
     assert!(finished[0].file.exists(), "what the user wanted is not ours to delete");
 }
@@ -136,7 +137,7 @@ fn a_wrong_key_is_told_at_once_and_mended_by_the_right_one() {
         finalise(&SystemDisk, &session.folder).expect("finalised");
         session.uploads().finalised();
         session.until_refused("does not accept the access key or its secret");
-        assert_eq!(sweep(&SystemDisk, session.base.path(), Duration::ZERO).expect("swept").len(), 0, "never deleted");
+        assert_eq!(sweep(&SystemDisk, session.base.path(), Keep::both(Duration::ZERO)).expect("swept").len(), 0, "never deleted");
         if access == "nobody" {
             session.start(&server.settings());
             session.uploads().finalised();

@@ -5,7 +5,7 @@
 //! the machine can read the arguments of every process.
 
 use std::io::{IsTerminal, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use recorder_core::secret::Secret;
 
 use crate::check::Finding;
 use crate::config::{self, Config, PictureSize, Span};
+use crate::graph::EncoderWish;
 use crate::service::job::Rendition;
 use crate::service::process::leave_no_core_dump;
 use crate::service::progress::SyncFigure;
@@ -26,6 +27,7 @@ use crate::service::{link, logging};
 mod check;
 mod inputs;
 mod look;
+mod monitor;
 mod operate;
 mod orders;
 mod recovery;
@@ -38,12 +40,14 @@ mod targets;
 pub struct Roles {
     /// Runs one Session over the private socket, until it is ended or the socket closes.
     pub worker: fn(UnixStream) -> Result<(), Fault>,
+    /// Lets people see what goes out, until the private socket closes.
+    pub monitor: fn(UnixStream, TcpListener) -> Result<(), Fault>,
     /// Plays the simulated meeting until it is ended by a signal.
     pub actors: fn(&ActorsOrder) -> Result<(), Fault>,
     /// Measures a file that a rehearsal made.
     pub inspect: fn(&Path) -> Result<Inspection, Fault>,
     /// Looks whether this machine can do what a Session needs.
-    pub check: fn(&[Rendition]) -> Vec<Finding>,
+    pub check: fn(&[Rendition], EncoderWish) -> Vec<Finding>,
     /// Makes an access token: API key, its secret, room, identity, lifetime.
     pub mint: fn(&str, &Secret, &str, &str, Duration) -> Result<Secret, Fault>,
 }
@@ -138,6 +142,13 @@ enum Role {
         link: RawFd,
     },
     #[command(hide = true)]
+    Monitor {
+        #[arg(long)]
+        listen: RawFd,
+        #[arg(long)]
+        link: RawFd,
+    },
+    #[command(hide = true)]
     RehearsalActors(ActorsOrder),
     #[command(hide = true)]
     Inspect {
@@ -182,6 +193,8 @@ struct RecordArgs {
     keys: KeyArgs,
     #[command(flatten)]
     picture: PictureArgs,
+    #[command(flatten)]
+    monitor: monitor::MonitorArgs,
     /// End by itself after this time, for example 60s or 2h
     #[arg(long, value_name = "TIME")]
     duration: Option<Span>,
@@ -203,6 +216,8 @@ struct RehearseArgs {
     keys: KeyArgs,
     #[command(flatten)]
     picture: PictureArgs,
+    #[command(flatten)]
+    monitor: monitor::MonitorArgs,
     #[command(flatten)]
     desk: DeskArgs,
 }
@@ -257,10 +272,13 @@ pub fn main(roles: Roles) -> ExitCode {
 
 fn run(cli: Cli, roles: Roles) -> Result<(), Failure> {
     // First of all: while nothing else is open, a wrong descriptor is seen as such.
-    let socket = match &cli.role {
-        Role::Worker { link } => Some(link::inherited(*link).map_err(Failure::operator)?),
-        _ => None,
+    let (socket, listener) = match &cli.role {
+        Role::Worker { link } => (Some(link::inherited(*link)), None),
+        Role::Monitor { listen, link } => (Some(link::inherited(*link)), Some(link::inherited_listener(*listen))),
+        _ => (None, None),
     };
+    let socket = socket.transpose().map_err(Failure::operator)?;
+    let listener = listener.transpose().map_err(Failure::operator)?;
     let config = read_config(cli.config.as_deref())?;
     logging::start(&config.log);
     if !config.log.core_dumps
@@ -268,21 +286,24 @@ fn run(cli: Cli, roles: Roles) -> Result<(), Failure> {
     {
         tracing::warn!(%error, "core dumps cannot be kept away; they would hold stream keys and tokens");
     }
-    match (cli.role, socket) {
-        (Role::Worker { .. }, Some(socket)) => Ok((roles.worker)(socket)?),
-        (Role::Worker { .. }, None) => Err(Failure::operator("a worker is started by the supervisor")),
-        (Role::Record(args), _) => record(args, config, roles, cli.config),
-        (Role::Rehearse(args), _) => rehearse(args, config, cli.config),
-        (Role::Serve, _) => serve::serve(&config, cli.config),
-        (Role::Recover { folder }, _) => recovery::recover(&folder, &config),
-        (Role::Check(args), _) => check::check(&args, &config, roles.check),
-        (Role::Spool { folder, json }, _) => recovery::list(folder.as_deref(), &config, json),
-        (Role::Health(args), _) => operate::health(&args, &config),
-        (Role::Status(args), _) => operate::status(&args, &config),
-        (Role::Layout(args), _) => operate::layout(&args, &config),
-        (Role::RehearsalActors(order), _) => Ok((roles.actors)(&order)?),
-        (Role::Inspect { file, json }, _) => inspect(&(roles.inspect)(&file)?, json),
-        (Role::Generate { folder }, _) => config::generate::write(&folder)
+    match (cli.role, socket, listener) {
+        (Role::Worker { .. }, Some(socket), None) => Ok((roles.worker)(socket)?),
+        (Role::Monitor { .. }, Some(socket), Some(listener)) => Ok((roles.monitor)(socket, listener)?),
+        (Role::Worker { .. } | Role::Monitor { .. }, ..) => {
+            Err(Failure::operator("workers and monitors are started by the supervisor"))
+        }
+        (Role::Record(args), ..) => record(args, config, roles, cli.config),
+        (Role::Rehearse(args), ..) => rehearse(args, config, cli.config),
+        (Role::Serve, ..) => serve::serve(&config, cli.config),
+        (Role::Recover { folder }, ..) => recovery::recover(&folder, &config),
+        (Role::Check(args), ..) => check::check(&args, &config, roles.check),
+        (Role::Spool { folder, json }, ..) => recovery::list(folder.as_deref(), &config, json),
+        (Role::Health(args), ..) => operate::health(&args, &config),
+        (Role::Status(args), ..) => operate::status(&args, &config),
+        (Role::Layout(args), ..) => operate::layout(&args, &config),
+        (Role::RehearsalActors(order), ..) => Ok((roles.actors)(&order)?),
+        (Role::Inspect { file, json }, ..) => inspect(&(roles.inspect)(&file)?, json),
+        (Role::Generate { folder }, ..) => config::generate::write(&folder)
             .and_then(|()| operate::write_metrics(&folder))
             .map_err(|e| Failure::operator(format_args!("cannot write into {}: {e}", folder.display()))),
     }
@@ -308,6 +329,7 @@ fn record(args: RecordArgs, mut config: Config, roles: Roles, config_file: Optio
         ));
     }
     apply(&args.picture, &mut config);
+    args.monitor.apply(&mut config);
     let wanted = wanted(&args.to, &args.keys, &config)?;
     let plan = session::plan(&config, wanted, args.duration.map(Span::duration))?;
     let room = inputs::livekit_room(&args, &config, roles.mint)?;
@@ -318,6 +340,7 @@ fn record(args: RecordArgs, mut config: Config, roles: Roles, config_file: Optio
 
 fn rehearse(args: RehearseArgs, mut config: Config, config_file: Option<PathBuf>) -> Result<(), Failure> {
     apply(&args.picture, &mut config);
+    args.monitor.apply(&mut config);
     let wanted = wanted(&args.to, &args.keys, &config)?;
     let plan = session::plan(&config, wanted, Some(args.duration.duration()))?;
     let mut listening = session::Listening::start()?;

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Span;
 
+/// The place that is the controller of the room.
+pub const CONTROLLER: &str = "controller";
+
 /// The service: `roomcast serve`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -14,7 +17,8 @@ pub struct Serve {
     /// Sessions at once, 1 to 64. An Order beyond that is refused, and its moderator is told.
     #[schemars(with = "u16")]
     pub slots: u32,
-    /// Where each recording goes: a file of this machine, `s3://bucket/key`, or both, each with an ending of `.mp4`. `{room}` is the id of the room,
+    /// Where each recording goes: a file of this machine, `s3://bucket/key`, `controller`, or several of them. `controller` hands it over to the OpenTalk
+    /// controller when it is ended, so that people find it at their meeting. The others have an ending of `.mp4`; in them `{room}` is the id of the room,
     /// `{start}` the time of its beginning (UTC), and `{session}` the name of the Session.
     pub recordings: Vec<String>,
     /// `asked`: only who has agreed in the room is recorded. `not_asked`: everybody is, and the operator answers for it.
@@ -81,12 +85,21 @@ impl Serve {
     /// What is wrong with the places of recordings.
     pub(super) fn bad_recordings(&self) -> Option<String> {
         if self.recordings.is_empty() {
-            return Some("a recording needs a place: a file that ends in .mp4, or s3://bucket/key.mp4".into());
+            return Some("a recording needs a place: a file that ends in .mp4, s3://bucket/key.mp4, or controller".into());
         }
-        if self.recordings.iter().filter(|place| !place.starts_with("s3://")).count() > 1 {
+        if self.recordings.iter().filter(|place| *place == CONTROLLER).count() > 1 {
+            return Some("the controller can be only one of the places".into());
+        }
+        let mut others = self.recordings.iter().filter(|place| *place != CONTROLLER);
+        if others.clone().filter(|place| !place.starts_with("s3://")).count() > 1 {
             return Some("only one of the places can be a file of this machine".into());
         }
-        self.recordings.iter().find_map(|place| bad_place(place))
+        others.find_map(|place| bad_place(place))
+    }
+
+    /// Whether recordings go to the controller.
+    pub fn is_to_controller(&self) -> bool {
+        self.recordings.iter().any(|place| place == CONTROLLER)
     }
 
     pub(super) fn bad_name(&self) -> Option<String> {
@@ -98,7 +111,7 @@ impl Serve {
 fn bad_place(place: &str) -> Option<String> {
     let is_mp4 = Path::new(place).extension().is_some_and(|ending| ending.eq_ignore_ascii_case("mp4"));
     if !is_mp4 || (place.contains("://") && !place.starts_with("s3://")) {
-        return Some(format!("\"{place}\" is neither a file that ends in .mp4 nor s3://bucket/key.mp4"));
+        return Some(format!("\"{place}\" is neither a file that ends in .mp4, nor s3://bucket/key.mp4, nor controller"));
     }
     let rest = place.replace("{room}", "").replace("{start}", "").replace("{session}", "");
     if rest.contains(['{', '}']) {

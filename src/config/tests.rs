@@ -9,15 +9,15 @@ fn error_of(text: &str) -> String {
 }
 
 /// What serde says of an unknown section.
-const SECTIONS: &str = "`programme`, `renditions`, `mixer`, `sound`, `session`, `spool`, `layout`, `strip`, `slates`, `avatars`, `livekit`, \
-                        `serve`, `admission`, `controller`, `keycloak`, `rabbitmq`, `storage`, `live`, `destinations`, `http`, `log`";
+const SECTIONS: &str = "`programme`, `renditions`, `mixer`, `sound`, `session`, `spool`, `books`, `layout`, `strip`, `slates`, `avatars`, `livekit`, \
+                        `serve`, `admission`, `controller`, `keycloak`, `rabbitmq`, `storage`, `live`, `destinations`, `http`, `monitor`, `log`";
 
 #[test]
 fn bad_files_have_exact_messages() {
     let table = [
         (
             "[programme]\nwidht = 3\n",
-            "roomcast.toml, line 2: programme.widht: unknown field `widht`, expected one of `size`, `fps`, `language`, `video_kbps`, `sound_kbps`",
+            "roomcast.toml, line 2: programme.widht: unknown field `widht`, expected one of `size`, `fps`, `language`, `video_kbps`, `sound_kbps`, `encoder`",
         ),
         (
             "[programme]\n\nsize = \"0x0\"\n",
@@ -184,6 +184,22 @@ fn bad_files_have_exact_messages() {
             "rabbitmq.password and rabbitmq.password_file are both given; keep one of them",
         ),
         ("[spool]\nkeep = \"10000h\"\n", "roomcast.toml, line 2: spool.keep: 10000h is out of range: it must be 0s to 8760h"),
+        (
+            "[spool]\nkeep_after_delivery = \"10000h\"\n",
+            "roomcast.toml, line 2: spool.keep_after_delivery: 10000h is out of range: it must be 0s to 8760h",
+        ),
+        (
+            "[controller]\nupload_mbps = 0\n",
+            "roomcast.toml, line 2: controller.upload_mbps: 0 is out of range: it must be 1 to 10000",
+        ),
+        (
+            "[serve]\nrecordings = [\"controller\", \"controller\"]\n",
+            "roomcast.toml, line 2: serve.recordings: the controller can be only one of the places",
+        ),
+        (
+            "[serve]\nrecordings = [\"controler\"]\n",
+            "roomcast.toml, line 2: serve.recordings: \"controler\" is neither a file that ends in .mp4, nor s3://bucket/key.mp4, nor controller",
+        ),
         ("[log]\nformat = \"xml\"\n", "roomcast.toml, line 2: log.format: unknown variant `xml`, expected `text` or `json`"),
         (
             "[log]\nfilter = \"a=b=c\"\n",
@@ -213,7 +229,7 @@ fn bad_variables_are_named() {
         (
             "ROOMCAST_PROGRAMME__HEIGHT",
             "720",
-            "unknown field `height`, expected one of `size`, `fps`, `language`, `video_kbps`, `sound_kbps`",
+            "unknown field `height`, expected one of `size`, `fps`, `language`, `video_kbps`, `sound_kbps`, `encoder`",
         ),
         ("ROOMCAST_NOTHING__HEIGHT", "720", "unknown field `nothing`, expected one of {sections}"),
         ("ROOMCAST_RENDITIONS__SMALL__SIZE", "wide", "\"wide\" is not a size; write it like \"1280x720\""),

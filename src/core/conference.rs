@@ -60,6 +60,8 @@ pub enum ConferenceEvent {
         participant: ParticipantId,
         /// Agrees.
         given: bool,
+        /// What the Conference calls the message that said so.
+        by: &'static str,
     },
     /// Somebody who may do so wants something of a Target.
     Wish {
@@ -153,7 +155,8 @@ pub enum Delivery {
 }
 
 /// What a Conference can show people about a Target.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Light {
     /// Nothing runs.
     Inactive,

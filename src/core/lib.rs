@@ -6,9 +6,11 @@
 
 pub mod address;
 pub mod admission;
+pub mod books;
 pub mod claim;
 pub mod clock_model;
 pub mod conference;
+pub mod controller_upload;
 mod dice;
 pub mod effort;
 pub mod fault;

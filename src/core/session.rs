@@ -335,6 +335,11 @@ impl Session {
         self.phase
     }
 
+    /// Why it ends, as soon as that is known; after [`Action::Over`] that says it.
+    pub fn ending(&self) -> Option<&Outcome> {
+        self.outcome.as_ref()
+    }
+
     /// People in the room, without us.
     pub fn people(&self) -> usize {
         self.people.count()

@@ -157,7 +157,7 @@ impl DecoderGraph {
 }
 
 /// Keeps the decoder's buffer as it is. `None` when the sample is not an I420 picture that can be shown.
-fn picture_of(sample: &gst::Sample) -> Option<Decoded> {
+pub(super) fn picture_of(sample: &gst::Sample) -> Option<Decoded> {
     let info = gst_video::VideoInfo::from_caps(sample.caps()?).ok()?;
     let buffer = sample.buffer_owned()?;
     let pts = buffer.pts()?;

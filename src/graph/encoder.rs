@@ -9,12 +9,11 @@ use gstreamer_video as gst_video;
 use recorder_core::effort::Effort;
 use recorder_core::scene::CanvasSize;
 
+use super::encoder_kind::{EncoderKind, X264};
 use super::template::{Graph, GraphError, GraphFault, Template};
 
-pub(super) const TEMPLATES: [Template; 2] = [
-    Template::new("encode-h264", include_str!("../../pipelines/encode-h264.launch")),
-    Template::new("encode-aac", include_str!("../../pipelines/encode-aac.launch")).first(),
-];
+pub(super) const TEMPLATES: [Template; 2] =
+    [X264, Template::new("encode-aac", include_str!("../../pipelines/encode-aac.launch")).first()];
 
 /// What an encoder made: called on its streaming thread, must not wait for anything but a lock.
 #[derive(Debug, Clone)]
@@ -40,14 +39,13 @@ pub struct VideoSettings {
     pub kbps: u32,
     /// Seconds between keyframes.
     pub gop_seconds: u32,
-    /// How hard it tries. The codec headers do not depend on it.
+    /// How hard it tries, if it can choose. The codec headers do not depend on it.
     pub effort: Effort,
+    /// Who encodes.
+    pub by: EncoderKind,
 }
 
-/// What Roomcast sets for every H.264 encoder, as in the template.
-const OPTIONS: &str = "scenecut=0:open-gop=0";
-
-/// x264 behind an appsrc. Owned by the video mixer's thread.
+/// An encoder behind an appsrc. Owned by the video mixer's thread.
 pub struct VideoEncoder {
     graph: Graph,
     source: gst_app::AppSrc,
@@ -64,23 +62,20 @@ impl VideoEncoder {
         settings: VideoSettings,
         output: impl Fn(Option<EncodedPacket>) + Send + Sync + 'static,
     ) -> Result<Self, GraphError> {
+        Self::start_graph(settings.by.template(), settings, output)
+    }
+
+    /// The same in a graph of this text.
+    pub(super) fn start_graph(
+        template: Template,
+        settings: VideoSettings,
+        output: impl Fn(Option<EncodedPacket>) + Send + Sync + 'static,
+    ) -> Result<Self, GraphError> {
         if settings.fps == 0 || settings.kbps == 0 {
-            return Err(GraphError::Settings("encode-h264"));
+            return Err(GraphError::Settings(template.name()));
         }
-        let graph = TEMPLATES[0].build()?;
-        let encoder: gst::Element = graph.element("encoder")?;
-        encoder.set_property("bitrate", settings.kbps);
-        encoder.set_property("vbv-buf-capacity", 1000u32);
-        // Entropy coding, transform, references and weighting stay, because the headers tell them; only the search for savings gets shorter.
-        match settings.effort {
-            Effort::Full => {}
-            Effort::Less => encoder.set_property_from_str("speed-preset", "superfast"),
-            Effort::Least => {
-                encoder.set_property_from_str("speed-preset", "superfast");
-                encoder.set_property("option-string", format!("{OPTIONS}:subme=0:partitions=none:aq-mode=0"));
-            }
-        }
-        encoder.set_property("key-int-max", settings.fps * settings.gop_seconds);
+        let graph = template.build()?;
+        settings.by.set_up(&graph.element("encoder")?, &settings)?;
         let fps = i32::try_from(settings.fps).map_err(|_| GraphError::Settings("encode-h264"))?;
         // WebRTC video is BT.601 limited range (RFC 7741 names no other for VP8); saying so keeps players from guessing BT.709.
         let info =
@@ -229,7 +224,7 @@ impl SoundEncoder {
     }
 }
 
-fn deliver(graph: &Graph, output: impl Fn(Option<EncodedPacket>) + Send + Sync + 'static) -> Result<(), GraphError> {
+pub(super) fn deliver(graph: &Graph, output: impl Fn(Option<EncodedPacket>) + Send + Sync + 'static) -> Result<(), GraphError> {
     let sink: gst_app::AppSink = graph.element("packets")?;
     let output = Arc::new(output);
     let at_end = output.clone();

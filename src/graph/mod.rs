@@ -6,14 +6,20 @@
 
 mod decoder;
 mod encoder;
+mod encoder_kind;
 mod film;
 mod loops;
+mod monitor;
+mod proof;
 mod template;
 
 pub use decoder::{Decoded, DecoderGraph, DecoderOutput};
 pub use encoder::{EncodedPacket, SoundEncoder, VideoEncoder, VideoSettings};
+pub use encoder_kind::{EncoderKind, EncoderWish, Hardware};
 pub use film::{FilmReader, FilmStream, FilmTime};
 pub use loops::{LoopChain, LoopEncoder, LoopFault, LoopSettings};
+pub use monitor::{OpusFromAac, SentStream, ViewerError, ViewerEvent, ViewerGraph, ViewerStream, missing_for_monitor};
+pub use proof::{ProofError, choose, prove};
 pub(crate) use template::lower_this_thread;
 pub use template::{Graph, GraphError, GraphFault, Template, check_all};
 
@@ -29,8 +35,10 @@ pub const PACKAGE: &str = "libgstreamer1.0-0";
 pub fn package_of(element: &str) -> &'static str {
     match element {
         "x264enc" => "gstreamer1.0-plugins-ugly",
-        "vp8dec" | "vp9dec" | "vp8enc" | "qtdemux" => "gstreamer1.0-plugins-good",
-        "h264parse" => "gstreamer1.0-plugins-bad",
+        "vp8dec" | "vp9dec" | "vp8enc" | "qtdemux" | "rtpbin" | "rtpfunnel" => "gstreamer1.0-plugins-good",
+        "h264parse" | "webrtcbin" | "dtlssrtpdec" | "dtlssrtpenc" | "srtpdec" | "srtpenc" => "gstreamer1.0-plugins-bad",
+        "vah264enc" | "nvh264enc" | "qsvh264enc" => "gstreamer1.0-plugins-bad",
+        "nicesrc" | "nicesink" => "gstreamer1.0-nice",
         _ if element.starts_with("av") => "gstreamer1.0-libav",
         _ => "gstreamer1.0-plugins-base",
     }

@@ -24,7 +24,7 @@ use super::stills::StillLoader;
 use super::thread::{Beginning, Hanging, Post, ThreadOrder, Where, work};
 use super::{pictures, sound};
 use crate::clock::SessionClock;
-use crate::graph::{self, GraphError};
+use crate::graph::{self, EncoderWish, GraphError};
 use crate::media::MediaSource;
 use crate::mixer::sound::LevelSettings;
 use crate::mixer::still::Still;
@@ -49,6 +49,8 @@ pub struct ProgrammeSettings {
     pub renditions: Arc<[RenditionSettings]>,
     /// Pictures a second, in all of them.
     pub fps: u32,
+    /// Who encodes the pictures.
+    pub encoder: EncoderWish,
     /// What is made at time T shows the instant T − delay.
     pub delay: Duration,
     /// How loud everybody is made.

@@ -16,10 +16,10 @@ use recorder_core::time::SessionTime;
 
 use super::grid::Grid;
 use super::maker::{ProgrammeError, ProgrammeEvent};
-use super::rendition::{RenditionPictures, Tick};
+use super::rendition::{RenditionPictures, Tick, video_settings};
 use super::thread::{Beginning, Half, Hanging, IDLE, Post, Where};
 use crate::decode::Feeds;
-use crate::graph::{Decoded, DecoderGraph, GraphError, lower_this_thread};
+use crate::graph::{self, Decoded, DecoderGraph, EncoderKind, GraphError, lower_this_thread};
 use crate::media::MediaFrame;
 use crate::mixer::wall::WallClock;
 
@@ -63,7 +63,10 @@ impl PictureThread {
         let looks = looks_per_picture(post.settings.fps);
         let rate = post.settings.fps * looks;
         let wall = WallClock::of(post.clock);
-        let renditions = post.settings.renditions.iter().map(|settings| RenditionPictures::new(*settings, rate, wall.clone()));
+        let all = post.settings.renditions.iter();
+        let encoded: Vec<_> = all.clone().map(|one| video_settings(*one, post.settings.fps, EncoderKind::default())).collect();
+        let by = graph::choose(post.settings.encoder, &encoded);
+        let renditions = all.map(|settings| RenditionPictures::new(*settings, by, rate, wall.clone()));
         let renditions = renditions.collect::<Result<_, _>>()?;
         let (decoded_sender, decoded) = sync_channel(DECODED);
         lower_this_thread(BELOW_SOUND);

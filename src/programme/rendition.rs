@@ -17,7 +17,7 @@ use super::assemble::Assembler;
 use super::grid::Grid;
 use super::maker::{ProgrammeError, RenditionSettings};
 use super::thread::Hanging;
-use crate::graph::{Decoded, GraphError, VideoEncoder, VideoSettings};
+use crate::graph::{Decoded, EncoderKind, GraphError, VideoEncoder, VideoSettings};
 use crate::mixer::video::{Change, VideoMixer};
 use crate::mixer::wall::WallClock;
 
@@ -30,8 +30,15 @@ const CATCH_UP_SECONDS: u32 = 2;
 /// Seconds between keyframes.
 const GOP_SECONDS: u32 = 2;
 
+/// How a Rendition's pictures are encoded, as long as the machine is fast enough.
+pub(super) fn video_settings(settings: RenditionSettings, fps: u32, by: EncoderKind) -> VideoSettings {
+    let RenditionSettings { canvas, video_kbps: kbps, .. } = settings;
+    VideoSettings { canvas, fps, kbps, gop_seconds: GOP_SECONDS, effort: Effort::Full, by }
+}
+
 pub(super) struct RenditionPictures {
     settings: RenditionSettings,
+    by: EncoderKind,
     mixer: VideoMixer,
     output: Option<Output>,
 }
@@ -84,10 +91,10 @@ pub(super) struct Tick {
 
 impl RenditionPictures {
     /// `rate` is how often it will be asked to draw or to pass, a second.
-    pub(super) fn new(settings: RenditionSettings, rate: u32, wall: WallClock) -> Result<Self, ProgrammeError> {
+    pub(super) fn new(settings: RenditionSettings, by: EncoderKind, rate: u32, wall: WallClock) -> Result<Self, ProgrammeError> {
         let mut mixer = VideoMixer::new(settings.canvas, rate)?;
         mixer.set_wall_clock(wall);
-        Ok(Self { settings, mixer, output: None })
+        Ok(Self { settings, by, mixer, output: None })
     }
 
     pub(super) fn show(&mut self, scene: Arc<Scene>) {
@@ -128,13 +135,7 @@ impl RenditionPictures {
     }
 
     pub(super) fn begin(&mut self, grid: Grid, assembler: Assembler) -> Result<(), GraphError> {
-        let settings = VideoSettings {
-            canvas: self.settings.canvas,
-            fps: grid.fps,
-            kbps: self.settings.video_kbps,
-            gop_seconds: GOP_SECONDS,
-            effort: Effort::Full,
-        };
+        let settings = video_settings(self.settings, grid.fps, self.by);
         self.output = Some(Output {
             settings,
             encoder: Running::start(settings, &assembler)?,
@@ -181,7 +182,8 @@ impl RenditionPictures {
         let Some(output) = &mut self.output else { return Ok(true) };
         output.hand_over()?;
         let backlog = output.backlog();
-        if output.leaving.is_none()
+        if output.settings.by.has_efforts()
+            && output.leaving.is_none()
             && !tick.is_ending
             && let Some(effort) = output.control.look(backlog, tick.at)
         {

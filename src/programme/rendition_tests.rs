@@ -58,7 +58,7 @@ fn decoded_pictures(stream: &[u8]) -> usize {
 #[test]
 fn another_effort_changes_neither_headers_nor_order() {
     let settings = RenditionSettings { canvas: CANVAS, video_kbps: 400, sound_kbps: 64 };
-    let mut rendition = RenditionPictures::new(settings, 30, WallClock::of(SessionClock::start())).unwrap();
+    let mut rendition = RenditionPictures::new(settings, EncoderKind::X264, 30, WallClock::of(SessionClock::start())).unwrap();
     let ring = Ring::default();
     let grid = Grid { canvas: CANVAS, fps: 30, first: SessionTime::ZERO };
     let assembler = Assembler::new(ring.clone(), grid, |said| said == Assembled::Ended);
@@ -104,7 +104,7 @@ fn the_headers_of_all_efforts_are_the_same() {
     for (width_px, height_px, kbps) in [(1280, 720, 3000), (1920, 1080, 4500), (854, 480, 1200), (720, 1280, 3000)] {
         let headers = [Effort::Full, Effort::Less, Effort::Least].map(|effort| {
             let canvas = CanvasSize { width_px, height_px };
-            let settings = VideoSettings { canvas, fps: 30, kbps, gop_seconds: 2, effort };
+            let settings = VideoSettings { canvas, fps: 30, kbps, gop_seconds: 2, effort, by: EncoderKind::X264 };
             let (sender, receiver) = std::sync::mpsc::channel();
             let encoder = VideoEncoder::start(settings, move |packet| drop(sender.send(packet))).unwrap();
             let grey: Arc<[u8]> = vec![128; (width_px * height_px * 3 / 2) as usize].into();

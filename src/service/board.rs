@@ -1,4 +1,4 @@
-//! Where each Session of this process is posted, for operators to see and to command.
+//! Where each Session of this process is posted, for operators to see and to command; and what becomes of recordings after their end ([`Delivery`]).
 //!
 //! In: a [`Snapshot`] at each tick of a Session's supervisor, and how it ended; commands of operators. Out: [`Posted`] copies, [`Totals`], and commands in
 //! the Session's own queue. Passive: a lock that is held for a copy. A supervisor with one Session uses it as one with many does.
@@ -13,6 +13,12 @@ use recorder_core::fault::Fault;
 use recorder_core::ids::SessionId;
 use recorder_core::layout::NamedText;
 use tokio::sync::{mpsc, oneshot};
+
+mod delivery;
+
+pub use delivery::{Delivery, DeliveryEntry};
+
+use delivery::Deliveries;
 
 use super::order::{Outcome, SessionState, Snapshot};
 use crate::storage::recording_uploads::Uploads;
@@ -139,6 +145,7 @@ struct Shared {
     /// Of those that are over.
     past: Totals,
     serial: u64,
+    deliveries: Deliveries,
 }
 
 #[derive(Debug)]
@@ -163,7 +170,9 @@ impl Board {
     /// An empty board of a process that runs at most so many Sessions at the same time.
     pub fn new(most: usize) -> Self {
         let (running, over, past) = (BTreeMap::new(), VecDeque::new(), Totals::default());
-        Self { shared: Arc::new(Mutex::new(Shared { most, not_ready: None, load: None, running, over, past, serial: 0 })) }
+        let deliveries = Deliveries::default();
+        let shared = Shared { most, not_ready: None, load: None, running, over, past, serial: 0, deliveries };
+        Self { shared: Arc::new(Mutex::new(shared)) }
     }
 
     /// A place for a Session that begins, with the layout that it begins with. A second one of the same name takes the place of the first.

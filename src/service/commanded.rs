@@ -13,11 +13,14 @@ use recorder_core::fault::Fault;
 use recorder_core::ids::{SessionId, TakeId, TargetId};
 use recorder_core::secret::Secret;
 use recorder_core::stage::ConsentRule;
+use recorder_core::time::SessionTime;
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
+use super::books::Books;
 use super::job::{CommandedJob, FormerTarget, FromWorker, ResumedTarget, ToWorker, WantedTarget, Withheld};
 use crate::storage::RecordingUploads;
+use crate::storage::books::Closing;
 use crate::target::claim::Claim;
 
 /// What comes later.
@@ -84,8 +87,9 @@ pub trait Steward: Send {
     fn ticket(&mut self) -> Later<Result<Secret, Fault>>;
     /// Whether a Target may begin, and what it needs.
     fn admit(&mut self, wanted: Wanted) -> Later<Result<Admitted, Fault>>;
-    /// Ends the files of a recording, and stores them. `None` when every place that it is meant for has confirmed.
-    fn deliver(&mut self, recording: Kept) -> Later<Option<Fault>>;
+    /// Ends the files of a recording, and stores them, and its books with them. `None` when every place that it is meant for has it: a storage says so, a
+    /// controller has taken all of it.
+    fn deliver(&mut self, recording: Kept, books: Option<Closing>) -> Later<Option<Fault>>;
     /// What the Session is at, complete, for whoever has to go on with it.
     fn note(&mut self, targets: Vec<ClaimedTarget>);
 }
@@ -204,6 +208,16 @@ impl Commanded {
         }
     }
 
+    /// The recordings that go on keep their books.
+    pub(super) fn open_books(&self, books: &mut Books, now: SessionTime) {
+        for entry in &self.entries {
+            if let Some(kept) = entry.kept() {
+                books.begin(&entry.target, entry.run, now);
+                books.place(&entry.target, entry.run, kept.folder.clone());
+            }
+        }
+    }
+
     /// Whether an earlier supervisor had the Session.
     pub(super) fn goes_on(&self) -> bool {
         !self.entries.is_empty() || !self.order.former.wanted.is_empty()
@@ -233,7 +247,7 @@ impl Commanded {
     }
 
     /// What woke the task; the answer is for the worker.
-    pub(super) fn take(&mut self, woken: Woken) -> Option<ToWorker> {
+    pub(super) fn take(&mut self, woken: Woken, books: &mut Books) -> Option<ToWorker> {
         let answer = match woken {
             Woken::Said(Word::OrderedAgain) => Some(ToWorker::OrderedAgain),
             // A Session that delivers nothing does not begin to: it was refused, or it ends.
@@ -243,13 +257,13 @@ impl Commanded {
                 self.order.withheld.clone_from(&withheld);
                 Some(ToWorker::Withhold(withheld))
             }
-            Woken::Done(done) => self.brought(done),
+            Woken::Done(done) => self.brought(done, books),
         };
         self.note();
         answer
     }
 
-    fn brought(&mut self, done: Done) -> Option<ToWorker> {
+    fn brought(&mut self, done: Done, books: &mut Books) -> Option<ToWorker> {
         match done {
             Done::Ticket(answer) => {
                 self.ticket = Ticket::Here(answer);
@@ -263,17 +277,21 @@ impl Commanded {
                             Admitted::Recording(kept) => Some(kept.folder.clone()),
                             Admitted::Live(_) => None,
                         };
+                        if let Some(folder) = &folder {
+                            books.place(&target, run, folder.clone());
+                        }
                         entry.admitted = Some(admitted);
                         Some(ToWorker::Permit { target, folder })
                     }
                     (_, Err(fault)) => {
                         tracing::warn!(target.id = %target, reason = %fault, "a target cannot begin");
                         self.entries.retain(|entry| !(entry.target == target && entry.run == run));
+                        books.forget(&target, run);
                         Some(ToWorker::Forbid { target, fault })
                     }
                     // Its worker died and nobody wanted it any more; an empty recording is swept up.
                     (None, Ok(Admitted::Recording(kept))) => {
-                        self.deliver(target, run, kept);
+                        self.deliver(target, run, kept, None);
                         None
                     }
                     (None, Ok(Admitted::Live(_))) => None,
@@ -284,13 +302,18 @@ impl Commanded {
     }
 
     /// What the worker says of its Targets. Everything else is given back.
-    pub(super) fn hear(&mut self, message: FromWorker) -> Result<Option<ToWorker>, FromWorker> {
-        let answer = self.heard(message)?;
+    pub(super) fn hear(
+        &mut self,
+        message: FromWorker,
+        books: &mut Books,
+        now: SessionTime,
+    ) -> Result<Option<ToWorker>, FromWorker> {
+        let answer = self.heard(message, books, now)?;
         self.note();
         Ok(answer)
     }
 
-    fn heard(&mut self, message: FromWorker) -> Result<Option<ToWorker>, FromWorker> {
+    fn heard(&mut self, message: FromWorker, books: &mut Books, now: SessionTime) -> Result<Option<ToWorker>, FromWorker> {
         match message {
             FromWorker::NeedTicket => {
                 self.ticket_wanted = true;
@@ -298,6 +321,10 @@ impl Commanded {
                 return Ok(self.hand_over_ticket());
             }
             FromWorker::Opens { target, run, what } => {
+                if what == WantedTarget::Recording {
+                    books.begin(&target, run, now);
+                }
+                books.wanted(&target, (&what).into(), now);
                 let wanted = Wanted { session: self.session.clone(), target: target.clone(), run, what: what.clone() };
                 let (next, of) = (TakeId(1), target.clone());
                 self.entries.retain(|entry| entry.target != target);
@@ -316,16 +343,16 @@ impl Commanded {
                     (entry.paused, entry.ending) = (!for_good, for_good);
                 }
             }
-            FromWorker::Closed { target } => self.close(|entry| entry.target == target),
+            FromWorker::Closed { target } => self.close(books, now, |entry| entry.target == target),
             other => return Err(other),
         }
         Ok(None)
     }
 
     /// The worker died: what it was ending will not be ended by anybody else.
-    pub(super) fn worker_died(&mut self) {
+    pub(super) fn worker_died(&mut self, books: &mut Books, now: SessionTime) {
         self.ticket_wanted = false;
-        self.close(|entry| entry.ending);
+        self.close(books, now, |entry| entry.ending);
         self.note();
     }
 
@@ -340,8 +367,8 @@ impl Commanded {
     }
 
     /// The Session is over: everything that was recorded is stored, by tasks that go on without it.
-    pub(super) fn over(mut self) {
-        self.close(|_| true);
+    pub(super) fn over(mut self, books: &mut Books, now: SessionTime) {
+        self.close(books, now, |_| true);
     }
 
     /// The uploads of recordings that grow, by their Targets.
@@ -350,17 +377,23 @@ impl Commanded {
         entry.kept()?.uploads.as_ref()
     }
 
-    fn close(&mut self, which: impl Fn(&Entry) -> bool) {
+    /// The uploads of all recordings that grow.
+    pub(super) fn all_uploads(&self) -> impl Iterator<Item = &Arc<RecordingUploads>> {
+        self.entries.iter().filter_map(|entry| entry.kept()?.uploads.as_ref())
+    }
+
+    fn close(&mut self, books: &mut Books, now: SessionTime, which: impl Fn(&Entry) -> bool) {
         let closed: Vec<Entry> = self.entries.extract_if(.., |entry| which(entry)).collect();
         for Entry { target, run, admitted, .. } in closed {
+            let closing = books.close(&target, run, now);
             if let Some(Admitted::Recording(kept)) = admitted {
-                self.deliver(target, run, kept);
+                self.deliver(target, run, kept, closing);
             }
         }
     }
 
-    fn deliver(&mut self, target: TargetId, run: u32, kept: Kept) {
-        let delivering = self.order.steward.deliver(kept);
+    fn deliver(&mut self, target: TargetId, run: u32, kept: Kept, books: Option<Closing>) {
+        let delivering = self.order.steward.deliver(kept, books);
         self.spawn(async move { Done::Delivered { target, run, fault: delivering.await } });
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use jiff::Timestamp;
 use recorder_core::fault::{Blame, Retry, Scope};
 
 use super::*;
@@ -21,7 +22,7 @@ impl Steward for Fake {
         Box::pin(std::future::ready(Ok(Admitted::Recording(kept()))))
     }
 
-    fn deliver(&mut self, _: Kept) -> Later<Option<Fault>> {
+    fn deliver(&mut self, _: Kept, _: Option<Closing>) -> Later<Option<Fault>> {
         Box::pin(std::future::ready(None))
     }
 
@@ -32,6 +33,15 @@ impl Steward for Fake {
 
 fn kept() -> Kept {
     Kept { folder: "/spool/s-1.roomcast".into(), uploads: None }
+}
+
+/// None are kept.
+fn books() -> Books {
+    Books::new(false, SessionId::new("s-1"), ConsentRule::NotAsked, "grid", (Timestamp::now(), SessionTime::ZERO))
+}
+
+fn hear(commanded: &mut Commanded, message: FromWorker) {
+    drop(commanded.hear(message, &mut books(), SessionTime::ZERO).unwrap());
 }
 
 fn id(name: &str) -> TargetId {
@@ -69,13 +79,12 @@ fn recording(folder: Option<&str>) -> Claimed {
 #[tokio::test]
 async fn each_change_of_a_target_is_noted_and_nothing_that_is_none() {
     let (mut commanded, notes, _say) = commanded(Former::default());
-    commanded.hear(opens("rec", WantedTarget::Recording)).unwrap();
+    hear(&mut commanded, opens("rec", WantedTarget::Recording));
     // The ticket is brought, too.
     while notes.lock().unwrap().len() < 2 {
         let woken = commanded.woken().await;
-        commanded.take(woken);
+        commanded.take(woken, &mut books());
     }
-    let hear = |commanded: &mut Commanded, message| drop(commanded.hear(message).unwrap());
     hear(&mut commanded, FromWorker::Begins { target: id("rec"), take: TakeId(1) });
     hear(&mut commanded, FromWorker::Begins { target: id("rec"), take: TakeId(1) });
     hear(&mut commanded, FromWorker::Ends { target: id("rec"), for_good: false });
@@ -107,12 +116,12 @@ async fn a_worker_after_a_takeover_goes_on_and_wants_what_is_known_by_name_until
     assert_eq!((&resumed.target, resumed.run, resumed.next, resumed.paused), (&id("rec"), 2, TakeId(5), true));
     assert_eq!((resumed.permitted, &resumed.folder), (true, &Some(kept().folder)));
     assert_eq!(job.wanted, [FormerTarget { target: id("stream"), paused: false }]);
-    commanded.hear(FromWorker::Begins { target: id("rec"), take: TakeId(5) }).unwrap();
+    hear(&mut commanded, FromWorker::Begins { target: id("rec"), take: TakeId(5) });
     let of_recording = |next, paused| ClaimedTarget { run: 2, ..claimed("rec", next, paused, recording(Some("s-1.roomcast"))) };
     let noted = |notes: &Notes| notes.lock().unwrap().last().cloned().unwrap();
     assert_eq!(noted(&notes), [of_recording(6, false), claimed("stream", 1, false, Claimed::Live)]);
     // It is what the room says that it is; from then on it is a Target like others.
-    commanded.hear(opens("stream", WantedTarget::Recording)).unwrap();
+    hear(&mut commanded, opens("stream", WantedTarget::Recording));
     assert!(commanded.job().wanted.is_empty());
     assert_eq!(noted(&notes).len(), 2);
 }
@@ -124,14 +133,14 @@ async fn what_is_withheld_is_withheld_from_the_next_worker_too() {
     say.send(Word::Withhold(Withheld::Recordings(fault.clone()))).await.unwrap();
     loop {
         let woken = commanded.woken().await;
-        if let Some(ToWorker::Withhold(withheld)) = commanded.take(woken) {
+        if let Some(ToWorker::Withhold(withheld)) = commanded.take(woken, &mut books()) {
             assert_eq!(withheld, Withheld::Recordings(fault.clone()));
             break;
         }
     }
     assert_eq!(commanded.job().withheld, Withheld::Recordings(fault.clone()));
     // The end of it is not taken back.
-    assert!(commanded.take(Woken::Said(Word::Withhold(Withheld::Everything(fault.clone())))).is_some());
-    assert!(commanded.take(Woken::Said(Word::Withhold(Withheld::Nothing))).is_none());
+    assert!(commanded.take(Woken::Said(Word::Withhold(Withheld::Everything(fault.clone()))), &mut books()).is_some());
+    assert!(commanded.take(Woken::Said(Word::Withhold(Withheld::Nothing)), &mut books()).is_none());
     assert_eq!(commanded.job().withheld, Withheld::Everything(fault));
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use recorder_core::address::AddressPolicy;
+use recorder_core::books::{Note, What};
 use recorder_core::claim::{Claimed, ClaimedTarget};
 use recorder_core::conference::Delivery;
 use recorder_core::fault::Fault;
@@ -18,6 +19,7 @@ use recorder_core::time::SessionTime;
 use serde::{Deserialize, Serialize};
 
 use crate::avatar::AvatarRules;
+use crate::graph::EncoderWish;
 use crate::mixer::sound::LevelSettings;
 use crate::target::rtmp::LiveFigures;
 
@@ -36,6 +38,8 @@ pub struct Job {
     pub renditions: Vec<Rendition>,
     /// How long the mixer waits for late media.
     pub mixer_delay: Duration,
+    /// Who encodes the pictures.
+    pub encoder: EncoderWish,
     /// How loud everybody is made.
     pub level: LevelSettings,
     /// What is to be delivered.
@@ -62,6 +66,17 @@ pub struct Job {
     pub signaling_grace: Duration,
     /// Set when moderators in the room command Targets.
     pub commanded: Option<CommandedJob>,
+    /// What the programme monitor is fed with, if one is wanted.
+    pub monitor: Option<MonitorFeed>,
+}
+
+/// What a programme monitor is fed with, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MonitorFeed {
+    /// The private Unix socket on which the worker listens.
+    pub path: PathBuf,
+    /// Which of the Renditions is shown, counted from zero.
+    pub rendition: usize,
 }
 
 /// How a Session goes on whose Targets are commanded in the room.
@@ -135,6 +150,15 @@ impl From<Delivery> for WantedTarget {
         match delivery {
             Delivery::Recording => Self::Recording,
             Delivery::Live { location } => Self::Live { location },
+        }
+    }
+}
+
+impl From<&WantedTarget> for What {
+    fn from(wanted: &WantedTarget) -> Self {
+        match wanted {
+            WantedTarget::Recording => Self::Recording,
+            WantedTarget::Live { .. } => Self::Stream,
         }
     }
 }
@@ -394,6 +418,13 @@ pub enum FromWorker {
         /// Which.
         target: TargetId,
     },
+    /// What belongs into the books of recordings.
+    Note {
+        /// When.
+        at: SessionTime,
+        /// What.
+        note: Note,
+    },
     /// Something to tell the moderator.
     Fault(Fault),
     /// The last message: all Takes are ended and synced, the room is left.
@@ -433,15 +464,16 @@ fn number_or_zero<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<f
     Ok(Option::<f32>::deserialize(deserializer)?.unwrap_or(0.0))
 }
 
-mod optional_secret {
+/// A secret that may be absent, on a private socket.
+pub(super) mod optional_secret {
     use recorder_core::secret::Secret;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in super::super) fn serialize<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
         secret.as_ref().map(Secret::expose).serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
         Ok(Option::<String>::deserialize(deserializer)?.map(Secret::new))
     }
 }

@@ -1,19 +1,27 @@
-//! Where the recordings of a service are kept: a spool folder for each while it grows, then a folder of this machine, an S3 storage, or several of them.
+//! Where the recordings of a service are kept: a spool folder for each while it grows, then a folder of this machine, an S3 storage, the controller of the
+//! room, or several of them.
 //!
-//! In: templates of the operator. Out: spool folders, ended files, and whether every place has confirmed. Folders are made and files are ended on blocking
-//! threads; uploads run as tasks, and go on for as long as the process lives, whoever has stopped waiting. It never deletes what is not confirmed.
+//! In: templates of the operator. Out: spool folders, ended files, and whether every place has them. Folders are made and files are ended on blocking
+//! threads; uploads run as tasks, and go on for as long as the process lives, whoever has stopped waiting. It never deletes what is not confirmed, or, by a
+//! controller, which confirms nothing, taken as a whole.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
+use recorder_core::controller_upload::State as FilmState;
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::ids::SessionId;
+use recorder_core::keep::Keep;
 use recorder_core::upload::State;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::board::{Board, DeliveryEntry};
 use super::commanded::Kept;
+use crate::storage::books::Closing;
+use crate::storage::controller_outbox::{self, Plan};
+use crate::storage::controller_upload::{FilmStand, HandOver};
 use crate::storage::disk::SystemDisk;
 use crate::storage::inventory::sweep;
 use crate::storage::outbox::{self, UploadTarget};
@@ -40,8 +48,14 @@ pub struct Keeping {
     pub objects: Vec<UploadTarget>,
     /// Who knows the storages.
     pub stores: StoresOf,
+    /// Whether they go to the controller of their room.
+    pub to_controller: bool,
+    /// Who hands over what goes there.
+    pub hand_over: HandOver,
     /// How long what is stored elsewhere stays.
-    pub keep: Duration,
+    pub keep: Keep,
+    /// Where operators see how it gets on.
+    pub board: Board,
 }
 
 /// One recording's names.
@@ -74,7 +88,7 @@ impl Keeping {
         let this = self.clone();
         let made = tokio::task::spawn_blocking(move || this.make(&naming)).await;
         let (folder, objects) = made.map_err(|_| broken())?.map_err(|error| error.to_fault())?;
-        let uploads = match objects.is_empty() {
+        let uploads = match objects.is_empty() && !self.to_controller {
             true => None,
             false => {
                 let stores = (self.stores)(&objects)?;
@@ -96,15 +110,23 @@ impl Keeping {
         if !objects.is_empty() {
             outbox::declare(&SystemDisk, spool.folder(), &naming.session, &objects)?;
         }
+        if self.to_controller {
+            let began_at = u64::try_from(naming.start.as_second()).unwrap_or_default();
+            Plan::new(naming.session.clone(), &*naming.room, began_at).save(&SystemDisk, spool.folder())?;
+        }
         Ok((spool.folder().to_owned(), objects))
     }
 
-    /// Ends the files of a recording and stores them. The first thing returned is the news for people: `None` when every place has confirmed, or why one of
+    /// Ends the files of a recording and stores them. The first thing returned is the news for people: `None` when every place has them, or why one of
     /// them refuses; the second ends when there is nothing left to do, which may be much later.
-    pub async fn deliver(self, kept: Kept, news: tokio::sync::oneshot::Sender<Option<Fault>>) {
+    pub async fn deliver(self, kept: Kept, books: Option<Closing>, news: oneshot::Sender<Option<Fault>>) {
         let Kept { folder, uploads } = kept;
         let owned = folder.clone();
-        let ended = tokio::task::spawn_blocking(move || finalise(&SystemDisk, &owned)).await;
+        let ending = move || {
+            books.into_iter().for_each(Closing::wait);
+            finalise(&SystemDisk, &owned)
+        };
+        let ended = tokio::task::spawn_blocking(ending).await;
         let unusable = match ended {
             Ok(Ok(finalised)) => {
                 let files: Vec<_> = finalised.files.iter().map(|file| (file.file.display().to_string(), file.bytes)).collect();
@@ -136,39 +158,44 @@ impl Keeping {
         mut uploads: RecordingUploads,
         folder: &Path,
         unusable: Option<Fault>,
-        news: tokio::sync::oneshot::Sender<Option<Fault>>,
+        news: oneshot::Sender<Option<Fault>>,
     ) {
-        uploads.finalised();
-        let mut news = Some(news);
-        let mut tell = |fault: Option<Fault>| {
-            if let Some(news) = news.take() {
-                drop(news.send(fault));
-            }
-        };
-        if let Some(fault) = unusable {
-            tell(Some(fault));
-        }
-        let mut status = uploads.status();
-        loop {
-            let now = status.borrow_and_update().clone();
-            if now.over {
-                uploads.over().await;
-                tell(lost(&now));
-                break;
-            }
-            if let Some(fault) = refused(&now) {
-                tracing::warn!(reason = %fault, "a storage refuses the recording, which is kept here until it does not");
-                tell(Some(fault));
-            }
-            if status.changed().await.is_err() {
-                return tell(Some(broken()));
-            }
-        }
+        let news = News(Mutex::new(Some(news)));
+        unusable.into_iter().for_each(|fault| news.bad(fault));
+        let name = folder.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let posted = self.board.delivery(name);
+        tokio::join!(store(&mut uploads, &news, &posted), self.bring(folder, &news, &posted));
+        news.good();
+        drop(posted);
         // What needs not be kept at all is deleted now, the rest when its time has come.
         let (folder, keep) = (folder.to_owned(), self.keep);
         let swept = tokio::task::spawn_blocking(move || sweep(&SystemDisk, &folder, keep)).await;
         if let Ok(Err(error)) = swept {
             tracing::warn!(reason = %error.to_fault(), "what is uploaded cannot be deleted");
+        }
+    }
+
+    /// Brings to the controller what goes there. Returns when nothing is left to do, or nothing can be done by this process.
+    async fn bring(&self, folder: &Path, news: &News, posted: &DeliveryEntry) {
+        let (tell, mut stands) = watch::channel(Vec::new());
+        let running = self.hand_over.run(folder.to_owned(), tell);
+        tokio::pin!(running);
+        let mut is_open = true;
+        while is_open {
+            tokio::select! {
+                result = &mut running => {
+                    is_open = false;
+                    if let Err(error) = result {
+                        let fault = error.to_fault();
+                        tracing::error!(reason = %fault, folder = %folder.display(), "cannot go on with an upload");
+                        news.bad(fault);
+                    }
+                }
+                Ok(()) = stands.changed() => {}
+            }
+            let now: Vec<FilmStand> = stands.borrow_and_update().clone();
+            now.iter().filter_map(refusal_of).for_each(|fault| news.bad(fault.clone()));
+            posted.update(|delivery| delivery.films = now);
         }
     }
 
@@ -181,16 +208,18 @@ impl Keeping {
                 return;
             }
             let kept = this.reopen(folder).await;
-            let (news, _) = tokio::sync::oneshot::channel();
-            this.deliver(kept, news).await;
+            let (news, _) = oneshot::channel();
+            this.deliver(kept, None, news).await;
         })
     }
 
     /// A recording that an earlier process began: what is in it, and what comes, is uploaded.
     pub async fn reopen(&self, folder: PathBuf) -> Kept {
         let of = folder.clone();
-        let waiting = tokio::task::spawn_blocking(move || waiting(&of)).await.unwrap_or_default();
-        let uploads = match waiting.is_empty() {
+        let looked = tokio::task::spawn_blocking(move || (waiting(&of), controller_outbox::is_waiting(&of))).await;
+        // A plan that cannot be read is told by whoever goes on with it.
+        let (waiting, for_controller) = looked.map_or((Vec::new(), true), |(waiting, is)| (waiting, is.unwrap_or(true)));
+        let uploads = match waiting.is_empty() && !for_controller {
             true => None,
             false => (self.stores)(&waiting)
                 .and_then(|stores| {
@@ -212,6 +241,55 @@ async fn is_left(folder: &Path) -> bool {
         }
     };
     tokio::time::timeout(LEFT_BY, free).await.is_ok()
+}
+
+/// The one thing that people are told of a delivery: the first that goes wrong, or that nothing did.
+struct News(Mutex<Option<oneshot::Sender<Option<Fault>>>>);
+
+impl News {
+    fn bad(&self, fault: Fault) {
+        self.tell(Some(fault));
+    }
+
+    fn good(&self) {
+        self.tell(None);
+    }
+
+    fn tell(&self, fault: Option<Fault>) {
+        if let Some(news) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // Nobody waits any more; the log has it.
+            drop(news.send(fault));
+        }
+    }
+}
+
+/// Uploads to S3 storages until nothing is left to do.
+async fn store(uploads: &mut RecordingUploads, news: &News, posted: &DeliveryEntry) {
+    uploads.finalised();
+    let mut status = uploads.status();
+    loop {
+        let now = status.borrow_and_update().clone();
+        posted.update(|delivery| delivery.uploads.clone_from(&now));
+        if now.over {
+            uploads.over().await;
+            return lost(&now).into_iter().for_each(|fault| news.bad(fault));
+        }
+        if let Some(fault) = refused(&now) {
+            tracing::warn!(reason = %fault, "a storage refuses the recording, which is kept here until it does not");
+            news.bad(fault);
+        }
+        if status.changed().await.is_err() {
+            return news.bad(broken());
+        }
+    }
+}
+
+/// Why a film is not at the controller, when that does not pass by itself.
+fn refusal_of(film: &FilmStand) -> Option<&Fault> {
+    match &film.status.state {
+        FilmState::Refused(fault) | FilmState::GivenUp(fault) => Some(fault),
+        FilmState::Waiting | FilmState::Sending | FilmState::Retrying(_) | FilmState::Delivered => None,
+    }
 }
 
 /// What of this folder is not in its storage yet.

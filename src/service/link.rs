@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::marker::PhantomData;
 use std::mem::discriminant;
+use std::net::TcpListener;
 use std::os::fd::{FromRawFd, RawFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -66,6 +67,9 @@ pub enum LinkError {
     /// The worker role was started without its socket.
     #[error("file descriptor {0} is not the private socket: a worker is started by the supervisor, not by hand")]
     NotInherited(RawFd),
+    /// The monitor role was started without its listening socket.
+    #[error("file descriptor {0} is not a listening socket: a monitor is started by the supervisor, not by hand")]
+    NotListening(RawFd),
 }
 
 /// A message, and which older one it makes needless.
@@ -142,6 +146,22 @@ pub fn inherited(fd: RawFd) -> Result<StdUnixStream, LinkError> {
     let stream = unsafe { StdUnixStream::from_raw_fd(fd) };
     fcntl(&stream, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(io::Error::from)?;
     Ok(stream)
+}
+
+/// The listening socket that the supervisor left open for this process as descriptor `fd`. Call once, first of all.
+///
+/// # Errors
+/// `fd` is not a listening TCP socket.
+pub fn inherited_listener(fd: RawFd) -> Result<TcpListener, LinkError> {
+    let is_inet = getsockname::<SockaddrStorage>(fd)
+        .is_ok_and(|name| matches!(name.family(), Some(AddressFamily::Inet | AddressFamily::Inet6)));
+    if fd <= libc::STDERR_FILENO || !is_inet {
+        return Err(LinkError::NotListening(fd));
+    }
+    // SAFETY: the descriptor is open (checked above), and was left to this process for this one call to own.
+    let listener = unsafe { TcpListener::from_raw_fd(fd) };
+    fcntl(&listener, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).map_err(io::Error::from)?;
+    Ok(listener)
 }
 
 /// Reads messages.

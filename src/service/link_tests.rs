@@ -181,6 +181,10 @@ async fn sending_to_a_dead_peer_fails() {
 fn a_descriptor_that_is_no_socket_is_refused() {
     assert!(matches!(inherited(0), Err(LinkError::NotInherited(0))));
     assert!(matches!(inherited(987), Err(LinkError::NotInherited(987))));
+    assert!(matches!(inherited_listener(987), Err(LinkError::NotListening(987))));
+    let (pair, _) = pair().unwrap();
+    let fd = std::os::fd::AsRawFd::as_raw_fd(&pair);
+    assert!(matches!(inherited_listener(fd), Err(LinkError::NotListening(_))));
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 pub mod admission;
 pub mod board;
+mod books;
 pub mod claims;
 pub mod commanded;
+pub mod courier;
 mod deliveries;
 mod door;
 pub mod host;
@@ -15,6 +17,8 @@ pub mod layouts;
 pub mod link;
 pub mod worker;
 pub mod logging;
+pub mod monitor;
+pub mod monitor_keeper;
 pub mod order;
 pub mod process;
 pub mod progress;

@@ -14,8 +14,9 @@ use recorder_core::secret::Secret;
 use recorder_core::time::SessionTime;
 
 use super::commanded::CommandedOrder;
-use super::job::{LiveJob, LiveRules, Rendition, Status};
+use super::job::{LiveJob, LiveRules, MonitorFeed, Rendition, Status};
 use crate::avatar::AvatarRules;
+use crate::graph::EncoderWish;
 use crate::mixer::sound::LevelSettings;
 use crate::storage::RecordingUploads;
 use crate::storage::recording_uploads::Uploads;
@@ -70,6 +71,8 @@ pub struct SessionOrder {
     pub look: LookText,
     /// Size, rate and quality of each encoding; at least one.
     pub renditions: Vec<Rendition>,
+    /// Who encodes the pictures.
+    pub encoder: EncoderWish,
     /// How long the mixer waits.
     pub mixer_delay: Duration,
     /// How loud everybody is made.
@@ -90,8 +93,12 @@ pub struct SessionOrder {
     pub live: LiveRules,
     /// How pictures of people are fetched.
     pub avatars: AvatarRules,
+    /// Whether recordings have a ledger and an event log beside them.
+    pub books: bool,
     /// Set when moderators in the room command the Targets: then none is ordered here.
     pub commanded: Option<CommandedOrder>,
+    /// What a programme monitor is fed with, if one is wanted.
+    pub monitor: Option<MonitorFeed>,
 }
 
 /// A recording that is wanted.
@@ -180,6 +187,8 @@ pub struct RecordingSnapshot {
     pub id: TargetId,
     /// Its first programme instant is recorded.
     pub began: bool,
+    /// Programme time of it that is safe, over all Takes.
+    pub recorded: Duration,
     /// Bytes that are safe.
     pub bytes: u64,
 }
@@ -210,7 +219,7 @@ impl RecordingStand {
 
     /// The same for whoever watches.
     pub(super) fn snapshot(&self) -> RecordingSnapshot {
-        RecordingSnapshot { id: self.id.clone(), began: self.take.is_some(), bytes: self.bytes }
+        RecordingSnapshot { id: self.id.clone(), began: self.take.is_some(), recorded: self.recorded(), bytes: self.bytes }
     }
 
     /// The disk has confirmed so many bytes, and everything before `until`.
@@ -219,6 +228,11 @@ impl RecordingStand {
             *safe = until.max(*safe);
         }
         self.bytes = bytes;
+    }
+
+    /// Everything of the newest Take before this programme instant is safe.
+    pub(super) fn safe_until(&self) -> Option<SessionTime> {
+        self.take.map(|(_, safe)| safe)
     }
 
     /// Programme time that is safe: what lies between two Takes is in no file.
@@ -242,13 +256,15 @@ pub struct LiveStand {
     pub figures: LiveFigures,
     /// Of these, what earlier workers did.
     pub(super) before: LiveFigures,
+    /// Something went wrong since it was live.
+    pub(super) in_trouble: bool,
 }
 
 impl LiveStand {
     /// Nothing was seen yet.
     pub(super) fn new(id: TargetId) -> Self {
         let none = LiveFigures::default();
-        Self { id, state: None, fault: None, retries: 0, figures: none, before: none }
+        Self { id, state: None, fault: None, retries: 0, figures: none, before: none, in_trouble: false }
     }
 
     /// The worker that served it is gone.

@@ -1,11 +1,12 @@
-//! Starts worker processes and hears of their end.
+//! Starts worker and monitor processes and hears of their end.
 //!
 //! In: nothing but the wish. Out: a [`Running`] worker: its socket, a way to signal it, and its [`Exit`]. One parked thread a worker waits for
 //! its end. Refuses to signal a process that was already waited for, whose number may belong to somebody else by now.
 //! A worker is not killed with its supervisor: when its socket closes it ends its Takes itself.
 
 use std::io;
-use std::os::fd::AsRawFd;
+use std::net::TcpListener;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus, Stdio};
@@ -69,6 +70,25 @@ impl Launcher for OwnProgram {
     }
 }
 
+/// Starts this same program as a monitor: `roomcast monitor --listen FD --link FD`.
+#[derive(Debug)]
+pub struct OwnMonitor {
+    /// Arguments before those.
+    pub arguments: Vec<String>,
+    /// Where viewers come to; each monitor gets it, so that viewers can wait for the next one.
+    pub listener: TcpListener,
+}
+
+impl Launcher for OwnMonitor {
+    fn launch(&mut self) -> io::Result<Running> {
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("roomcast").args(&self.arguments);
+        without_secrets(&mut command);
+        leave(&mut command, "--listen", self.listener.as_raw_fd());
+        start(command, "--link")
+    }
+}
+
 /// From now on a crash of this process, or of a child, leaves no core dump: it would hold stream keys and tokens.
 ///
 /// # Errors
@@ -92,14 +112,8 @@ fn start(mut command: Command, flag: &str) -> io::Result<Running> {
     let (ours, theirs) = link::pair().map_err(io::Error::other)?;
     let fd = theirs.as_raw_fd();
     // A group of its own: Ctrl-C on the terminal reaches the supervisor only. Standard output belongs to the supervisor.
-    command.arg(flag).arg(fd.to_string()).process_group(0).stdin(Stdio::null()).stdout(Stdio::null());
-    // SAFETY: fcntl is async-signal-safe, and touches only the copy of the descriptor table in the new process.
-    unsafe {
-        command.pre_exec(move || match libc::fcntl(fd, libc::F_SETFD, 0) {
-            -1 => Err(io::Error::last_os_error()),
-            _ => Ok(()),
-        });
-    }
+    command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null());
+    leave(&mut command, flag, fd);
     let child = command.spawn()?;
     drop(theirs);
     let pid = Pid::from_raw(child.id() as i32);
@@ -118,6 +132,18 @@ fn start(mut command: Command, flag: &str) -> io::Result<Running> {
         }
     });
     Ok(Running { socket: ours, exited, signal, pid: Some(child.id()) })
+}
+
+/// Leaves a descriptor open for the new process, and tells it the number after `flag`.
+fn leave(command: &mut Command, flag: &str, fd: RawFd) {
+    command.arg(flag).arg(fd.to_string());
+    // SAFETY: fcntl is async-signal-safe, and touches only the copy of the descriptor table in the new process.
+    unsafe {
+        command.pre_exec(move || match libc::fcntl(fd, libc::F_SETFD, 0) {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        });
+    }
 }
 
 fn wait(pid: Pid, there: &Mutex<bool>) -> Exit {

@@ -61,5 +61,5 @@ pub(super) fn programme(job: &Job, framings: &[Framing]) -> Result<ProgrammeSett
             sound_kbps: rendition.sound_kbps,
         })
         .collect();
-    Ok(ProgrammeSettings { renditions, fps, delay: job.mixer_delay, level: job.level })
+    Ok(ProgrammeSettings { renditions, fps, encoder: job.encoder, delay: job.mixer_delay, level: job.level })
 }

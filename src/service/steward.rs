@@ -17,6 +17,7 @@ use super::keeping::{Keeping, Naming};
 use crate::conference::opentalk::controller::Controller;
 use crate::conference::opentalk::start::{StartError, StartRoom};
 use crate::identity::{Identity, Refusal};
+use crate::storage::books::Closing;
 use crate::target::claim::Claims;
 use crate::target::rtmp::Destination;
 
@@ -76,12 +77,12 @@ impl Steward for RoomSteward {
         }
     }
 
-    fn deliver(&mut self, recording: Kept) -> Later<Option<Fault>> {
+    fn deliver(&mut self, recording: Kept, books: Option<Closing>) -> Later<Option<Fault>> {
         let (news, told) = oneshot::channel();
         let (keeping, busy) = (self.keeping.clone(), self.busy.clone());
         // Begun now, and done whoever waits for it.
         let delivering = async move {
-            keeping.deliver(recording, news).await;
+            keeping.deliver(recording, books, news).await;
             drop(busy);
         };
         tokio::spawn(delivering.in_current_span());

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use nix::sys::signal::Signal;
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::ids::TakeId;
@@ -17,6 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::Instrument as _;
 
 use super::board::{Command, Refusal, SessionEntry};
+use super::books::Books;
 use super::commanded::{Commanded, Woken};
 use super::job::{ConferenceJob, FromWorker, Job, Status, TargetJob, ToWorker};
 use super::link::{LinkError, SupervisorLink};
@@ -26,8 +28,10 @@ pub use super::order::{
 };
 use super::process::{Exit, Launcher, Running};
 use super::usage::{PeakMemory, cpu_of, own_cpu};
+use crate::graph::EncoderWish;
 
 mod hear;
+mod over;
 
 /// Runs the Session to its end. `stops` carries wishes to stop: the first ends it cleanly, the second at once. How it goes is posted at `entry`, and what
 /// operators want of it comes from there.
@@ -48,9 +52,22 @@ pub async fn run(
     outcome.last.recordings = recordings.iter().map(RecordingStand::snapshot).collect();
     let commanded = order.commanded.take().map(|commanded| span.in_scope(|| Commanded::new(commanded, order.session.clone())));
     outcome.last.layout.clone_from(&order.look.layout.name);
+    let rule = commanded.as_ref().map(Commanded::consent).unwrap_or_default();
+    let (layout, began) = (&order.look.layout.name, clock());
+    let mut books = Books::new(order.books, order.session.clone(), rule, layout, (Timestamp::now(), began));
+    for RecordingOrder { id, folder, .. } in &order.recordings {
+        span.in_scope(|| {
+            books.begin(id, 1, began);
+            books.place(id, 1, folder.clone());
+        });
+    }
+    if let Some(commanded) = &commanded {
+        span.in_scope(|| commanded.open_books(&mut books, began));
+    }
     let session = Session {
         order,
         commanded,
+        books,
         clock,
         patience,
         view,
@@ -74,6 +91,7 @@ pub async fn run(
 struct Session<'a> {
     order: SessionOrder,
     commanded: Option<Commanded>,
+    books: Books,
     clock: Clock,
     patience: Patience,
     view: &'a mut dyn View,
@@ -147,7 +165,7 @@ impl Session<'_> {
         loop {
             while let Some(action) = self.supervision.poll_action() {
                 if let Action::Finish { fault } = action {
-                    return self.finish(fault);
+                    return self.finish(fault).await;
                 }
                 self.act(action, launcher, &mut worker);
             }
@@ -182,14 +200,15 @@ impl Session<'_> {
                         (worker.process.signal)(Signal::SIGKILL);
                     }
                     self.outcome.at_once = true;
-                    return self.finish(None);
+                    return self.finish(None).await;
                 }
                 Event::StopWanted => {
                     self.wishes += 1;
                     self.stop("stop wanted");
                 }
                 Event::Commanded(woken) => {
-                    let message = self.commanded.as_mut().and_then(|commanded| commanded.take(woken));
+                    let books = &mut self.books;
+                    let message = self.commanded.as_mut().and_then(|commanded| commanded.take(woken, books));
                     if let (Some(message), Some(worker)) = (message, &worker) {
                         tell(worker, message);
                     }
@@ -228,6 +247,7 @@ impl Session<'_> {
             tracing::info!(layout = name, "another layout");
             // A worker that takes the place of this one begins with it.
             self.order.look.layout.clone_from(&text);
+            self.books.layout(&name, (self.clock)());
             self.outcome.last.layout = name;
             self.entry.update(&self.outcome.last);
             if let Some(worker) = worker {
@@ -241,6 +261,7 @@ impl Session<'_> {
     /// Something that a person should know.
     fn tell_people(&mut self, fault: Fault) {
         self.view.tell(&fault);
+        self.books.fault(None, &fault, (self.clock)());
         self.outcome.last.fault = Some(fault);
     }
 
@@ -308,6 +329,8 @@ impl Session<'_> {
             look: self.order.look.clone(),
             renditions: self.order.renditions.clone(),
             mixer_delay: self.order.mixer_delay,
+            // What has broken once may break again, and a recording goes on in its next part.
+            encoder: if attempt > 1 { EncoderWish::Software } else { self.order.encoder },
             level: self.order.level,
             targets: self.targets(),
             live: self.order.live.clone(),
@@ -322,6 +345,7 @@ impl Session<'_> {
             consent: self.commanded.as_ref().map(Commanded::consent).unwrap_or_default(),
             signaling_grace: self.commanded.as_ref().map(Commanded::signaling_grace).unwrap_or_default(),
             commanded: self.commanded.as_ref().map(Commanded::job),
+            monitor: self.order.monitor.clone(),
         };
         let process = launcher.launch()?;
         let link = SupervisorLink::open(process.socket.try_clone()?)?;
@@ -354,7 +378,8 @@ impl Session<'_> {
         let looked = Instant::now();
         let now = (self.clock)();
         self.outcome.last.elapsed = now.since(SessionTime::ZERO);
-        let uploads = self.order.recordings.iter().filter_map(|recording| recording.uploads.as_ref());
+        let ordered = self.order.recordings.iter().filter_map(|recording| recording.uploads.as_ref());
+        let uploads = ordered.chain(self.commanded.iter().flat_map(Commanded::all_uploads));
         self.outcome.last.uploads = uploads.map(|uploads| uploads.status().borrow().clone()).collect();
         let pid = worker.as_ref().filter(|worker| worker.exit.is_none()).and_then(|worker| worker.process.pid);
         self.outcome.last.memory_bytes = self.memory.sample(std::iter::once(std::process::id()).chain(pid));
@@ -401,7 +426,10 @@ impl Session<'_> {
                 Input::WorkerEnded { fault }
             }
             (None, exit) => {
-                self.commanded.iter_mut().for_each(Commanded::worker_died);
+                let (now, recordings) = ((self.clock)(), &self.recordings);
+                self.books.worker_died(|id| recordings.iter().find(|stand| stand.id == *id)?.safe_until());
+                let books = &mut self.books;
+                self.commanded.iter_mut().for_each(|commanded| commanded.worker_died(books, now));
                 self.outcome.last.lives.iter_mut().for_each(LiveStand::unserved);
                 if !self.stop_asked {
                     self.stands(SessionState::Entering);
@@ -417,18 +445,6 @@ impl Session<'_> {
     /// Programme time that is safe: one that could not go on must not make the others longer than was ordered.
     fn recorded(&self) -> Duration {
         self.recordings.iter().map(RecordingStand::recorded).max().unwrap_or_default()
-    }
-
-    fn finish(mut self, fault: Option<Fault>) -> Outcome {
-        self.commanded.take().into_iter().for_each(Commanded::over);
-        self.outcome.fault = fault;
-        self.outcome.peak_memory_bytes = self.memory.bytes();
-        self.outcome.recorded = self.recorded();
-        self.outcome.last.recorded = self.outcome.recorded;
-        self.outcome.last.cpu = self.outcome.cpu;
-        self.outcome.last.elapsed = (self.clock)().since(SessionTime::ZERO);
-        self.entry.ended(&self.outcome);
-        self.outcome
     }
 }
 

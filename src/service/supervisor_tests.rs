@@ -15,6 +15,7 @@ use recorder_core::secret::Secret;
 
 use super::*;
 use crate::avatar::AvatarRules;
+use crate::graph::EncoderWish;
 use crate::mixer::sound::LevelSettings;
 use crate::service::board::Board;
 use crate::service::job::{LiveJob, LiveRules, Rendition};
@@ -101,6 +102,7 @@ fn order() -> SessionOrder {
         look: LookText::plain(NamedText { name: "grid".into(), text: String::new() }),
         renditions: vec![rendition("programme", 1280, 720)],
         mixer_delay: Duration::from_millis(500),
+        encoder: EncoderWish::Auto,
         level: LevelSettings::default(),
         duration: Some(Duration::from_secs(60)),
         room_empty_grace: Duration::from_secs(60),
@@ -110,7 +112,9 @@ fn order() -> SessionOrder {
         lives: Vec::new(),
         live: LiveRules::default(),
         avatars: AvatarRules::default(),
+        books: false,
         commanded: None,
+        monitor: None,
     }
 }
 
@@ -239,6 +243,7 @@ async fn a_worker_that_dies_is_replaced_on_the_same_clock_with_a_fresh_token() {
         .collect();
     assert_eq!(tokens, ["first", "second"]);
     assert_eq!(jobs[1].caution, Caution::None);
+    assert_eq!([jobs[0].encoder, jobs[1].encoder], [EncoderWish::Auto, EncoderWish::Software], "hardware may be what broke");
     assert_eq!(jobs[1].duration, Some(Duration::from_secs(40)), "the first 20 s count");
     assert_eq!(outcome.last.status.pictures, 30 * (20 + 19));
     assert_eq!(outcome.recorded, Duration::from_secs(20 + 19), "the second between two Takes is in no file");

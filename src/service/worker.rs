@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use recorder_core::books::Note;
 use recorder_core::conference::{ConferenceCommand, ConferenceEvent, EndReason};
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::ids::TargetId;
@@ -20,7 +21,7 @@ use tracing::Instrument as _;
 
 use super::claims::{self, ClaimError, ClaimShare};
 use super::deliveries::{Deliveries, DeliveryReport, Outlet};
-use super::job::{FromWorker, Job, ResumedTarget, Status, TargetJob, ToWorker};
+use super::job::{FromWorker, Job, MonitorFeed, ResumedTarget, Status, TargetJob, ToWorker};
 use super::link::{LinkError, WorkerLink};
 use super::rate::RateMeter;
 use super::renditions::{self, RenditionError};
@@ -33,11 +34,13 @@ use crate::livekit::token_source::{TokenDesk, TokenRequest, TokenSource};
 use crate::media::{self, MediaSink};
 use crate::programme::maker::{Programme, ProgrammeError, ProgrammeEvent};
 use crate::programme::ring::Ring;
+use crate::target::monitor::feeder::Feeder;
 use crate::target::recording::RecordingReport;
 use crate::target::rtmp::LiveReport;
 use crate::trust::TrustError;
 
 mod enter;
+mod notes;
 mod targets;
 
 use enter::enter;
@@ -130,11 +133,15 @@ struct Worker {
     /// Deliveries that an earlier worker has opened.
     resumed: BTreeSet<(TargetId, u32)>,
     joined: bool,
+    /// The books know that the Session ends.
+    told_end: bool,
     overload: Overload,
     fps: RateMeter,
     outcome: Option<Outcome>,
     /// Says that this Session is not over, also when the supervisor is gone.
     _claim: Option<ClaimShare>,
+    /// Feeds the programme monitor, if there is one, until the worker ends.
+    _feeder: Option<Feeder>,
 }
 
 impl Worker {
@@ -151,6 +158,10 @@ impl Worker {
         let settings = renditions::programme(&job, &framings)?;
         let rings: Vec<Ring> = job.renditions.iter().map(|_| Ring::default()).collect();
         let (programme, programme_events) = Programme::start(settings, clock, source, rings.clone())?;
+        let feeder = job.monitor.as_ref().and_then(|MonitorFeed { path, rendition }| {
+            let feeder = Feeder::start(path, rings.get(*rendition)?.clone());
+            feeder.inspect_err(|error| tracing::warn!(%error, "there is no programme monitor")).ok()
+        });
         let (layout, dress) = job.look.check()?;
         let outlets = job.renditions.iter().zip(rings).map(|(rendition, ring)| Outlet::new(rendition, ring)).collect();
         let (mut deliveries, reports) = Deliveries::new(&job.targets, job.live.clone(), outlets, job.first_take, clock);
@@ -193,10 +204,12 @@ impl Worker {
             commanded: job.commanded.is_some(),
             resumed: resumed.into_iter().map(|resumed| (resumed.target, resumed.run)).collect(),
             joined: false,
+            told_end: false,
             overload: Overload::default(),
             fps: RateMeter::default(),
             outcome: None,
             _claim: claim,
+            _feeder: feeder,
         })
     }
 
@@ -290,6 +303,7 @@ impl Worker {
             ConferenceEvent::Left { participant } => self.avatars.left(participant),
             _ => {}
         }
+        self.note(Note::of_event(&event));
         self.tell(Input::Conference(event));
         self.hang_avatars();
     }
@@ -303,7 +317,9 @@ impl Worker {
 
     /// Does what the Session has decided.
     async fn obey(&mut self) -> Result<(), WorkerError> {
+        self.note_end();
         while let Some(action) = self.session.poll_action() {
+            self.note(Note::of_action(&action));
             match action {
                 Action::Tell(command) => {
                     if let ConferenceCommand::Report { target, standing } = &command {
@@ -335,7 +351,10 @@ impl Worker {
                         self.programme.end(at);
                     }
                 }
-                Action::Over(outcome) => self.outcome = Some(outcome),
+                Action::Over(outcome) => {
+                    self.outcome = Some(outcome);
+                    self.note_end();
+                }
             }
         }
         Ok(())

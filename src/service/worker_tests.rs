@@ -10,6 +10,7 @@ use tokio::net::UnixListener;
 
 use super::*;
 use crate::avatar::AvatarRules;
+use crate::graph::EncoderWish;
 use crate::mixer::sound::LevelSettings;
 use crate::rehearsal::talk::{Ear, FromActors, ToActors, say};
 use crate::service::job::{Caution, ConferenceJob, LiveRules, Rendition};
@@ -31,6 +32,7 @@ fn job(socket: &Path, folder: &Path) -> Job {
         look: LookText::plain(NamedText { name: "grid".into(), text: Layout::built_in_text("grid").unwrap().into() }),
         renditions: vec![rendition(10)],
         mixer_delay: Duration::from_millis(200),
+        encoder: EncoderWish::Software,
         level: LevelSettings::default(),
         targets: vec![TargetJob::Recording { id: TargetId::new("recording"), rendition: 0, folder: folder.to_owned() }],
         live: LiveRules::default(),
@@ -44,6 +46,7 @@ fn job(socket: &Path, folder: &Path) -> Job {
         consent: ConsentRule::NotAsked,
         signaling_grace: Duration::from_secs(3),
         commanded: None,
+        monitor: None,
     }
 }
 

@@ -7,6 +7,7 @@
 //! A folder with uploads keeps a second name of each file, which the uploads read from; see [`super::outbox`].
 //!
 //! Steps for each file: journal; cut the torn end, append `moov`; overwrite the spare head; move; note the delivery; remove the journal.
+//! The books follow the first one ([`super::books`]).
 
 use std::fs;
 use std::io;
@@ -16,8 +17,8 @@ use serde::{Deserialize, Serialize};
 
 use super::StorageError;
 use super::disk::{Disk, DiskFile, is_same_file, parent, write_atomically};
-use super::outbox;
 use super::spool::{FOLDER_ENDING, NOTES, RESERVE, Spool, with_stem_ending};
+use super::{books, outbox};
 use crate::target::mp4::{Ending, Mp4Error, Scanner};
 
 /// One ordinary file.
@@ -83,6 +84,9 @@ pub fn finalise(disk: &dyn Disk, folder: &Path) -> Result<Finalised, StorageErro
         if !is_left_over(folder) {
             return Err(StorageError::Nothing { folder: folder.to_path_buf() });
         }
+    }
+    if let Some(film) = files.first() {
+        books::finish(disk, folder, &film.file)?;
     }
     if left.is_empty() {
         remove_if_there(disk, &folder.join(NOTES))?;
@@ -177,6 +181,26 @@ fn finish_file(disk: &dyn Disk, growing: &Path, journal_file: &Path, wanted: &Pa
     }
 }
 
+/// Moves a file that is as it should be to `wanted`, or to the first name beside it that is free. A copy of it that an interruption left there counts.
+/// After a move between file systems `from` stays: the caller removes it.
+pub(super) fn deliver(disk: &dyn Disk, from: &Path, file: &dyn DiskFile, len: u64, wanted: &Path) -> Result<(), StorageError> {
+    let unwritten = |source| StorageError::folder(parent(wanted), "written", source);
+    for name in names(wanted) {
+        if name.exists()
+            && !is_same_file(from, &name)
+            && !(is_len(&name, len) && same_content(file, disk, &name).map_err(unwritten)?)
+        {
+            continue;
+        }
+        match move_file(disk, from, file, &Journal { keep_len: len, spare_at: 0, len, wanted: name }) {
+            // Someone made a file of that name meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            other => return other.map_err(unwritten),
+        }
+    }
+    Err(StorageError::Nothing { folder: parent(wanted).to_path_buf() })
+}
+
 /// Changes the growing file into the ordinary one. Whatever of this happened before, it ends the same.
 fn apply(file: &dyn DiskFile, ending: &Ending) -> io::Result<()> {
     file.set_len(ending.keep_len)?;
@@ -263,13 +287,15 @@ fn is_len(path: &Path, len: u64) -> bool {
     fs::metadata(path).is_ok_and(|meta| meta.len() == len)
 }
 
+/// `wanted`, `wanted-2`, `wanted-3`…
+fn names(wanted: &Path) -> impl Iterator<Item = PathBuf> {
+    let more = (2u32..).map(|n| with_stem_ending(wanted, &format!("-{n}")));
+    std::iter::once(wanted.to_path_buf()).chain(more)
+}
+
 /// `wanted`, or the first of `wanted-2`, `wanted-3`… that does not exist or is the file itself.
 fn free_name(file: &Path, wanted: &Path) -> PathBuf {
-    let names = (2u32..).map(|n| with_stem_ending(wanted, &format!("-{n}")));
-    std::iter::once(wanted.to_path_buf())
-        .chain(names)
-        .find(|name| !name.exists() || is_same_file(file, name))
-        .unwrap_or_else(|| wanted.to_path_buf())
+    names(wanted).find(|name| !name.exists() || is_same_file(file, name)).unwrap_or_else(|| wanted.to_path_buf())
 }
 
 fn read_journal(file: &Path) -> Result<Option<Journal>, StorageError> {

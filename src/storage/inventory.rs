@@ -7,13 +7,14 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use recorder_core::keep::{Standing, Verdict, verdict};
+use recorder_core::controller_upload::Step as Handed;
+use recorder_core::keep::{Keep, Standing, Verdict, verdict};
 use recorder_core::upload::Step;
 use serde::Serialize;
 
 use super::StorageError;
+use super::controller_outbox::{CONTROLLER, Film, PLAN, Plan};
 use super::disk::Disk;
 use super::finalise::is_left_over;
 use super::outbox::{Fortune, Outgoing, UPLOADS, fortune, outgoing, unix_now};
@@ -31,21 +32,25 @@ pub struct Kept {
     /// What becomes of it.
     #[serde(flatten)]
     pub verdict: Verdict,
-    /// Each storage that it is meant for.
+    /// Each storage that it is meant for, the controller of its room among them.
     pub storages: Vec<At>,
 }
 
 /// How a file stands with one storage.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct At {
-    /// The storage's name.
+    /// The storage's name; `controller` for that of the room.
     pub storage: String,
-    /// The object: `bucket/key`.
+    /// The object: `bucket/key`; for the controller its room.
     pub object: String,
-    /// Bytes that the storage has confirmed.
+    /// Bytes that the storage has confirmed; for the controller those that it took as a whole.
     pub sent: u64,
     /// When the object was seen there, in seconds since 1970.
     pub confirmed_at: Option<u64>,
+    /// When the controller had taken all of it, in seconds since 1970. It never confirms.
+    pub delivered_at: Option<u64>,
+    /// Shortened recordings that the controller may list beside it, of connections that broke.
+    pub left_behind: u32,
 }
 
 /// All files that the spool folders in `root` keep, or `root` itself if it is one. Files that a recording without storages left are
@@ -53,7 +58,7 @@ pub struct At {
 ///
 /// # Errors
 /// [`StorageError::Folder`] when `root` cannot be read, [`StorageError::Notes`] and [`StorageError::File`] when one of its folders cannot.
-pub fn inventory(disk: &dyn Disk, root: &Path, keep: Duration) -> Result<Vec<Kept>, StorageError> {
+pub fn inventory(disk: &dyn Disk, root: &Path, keep: Keep) -> Result<Vec<Kept>, StorageError> {
     let mut kept = Vec::new();
     for folder in spool_folders(root)? {
         kept.extend(of_folder(disk, &folder, keep)?);
@@ -66,7 +71,7 @@ pub fn inventory(disk: &dyn Disk, root: &Path, keep: Duration) -> Result<Vec<Kep
 ///
 /// # Errors
 /// [`StorageError::Folder`] when `root` cannot be read.
-pub fn sweep(disk: &dyn Disk, root: &Path, keep: Duration) -> Result<Vec<PathBuf>, StorageError> {
+pub fn sweep(disk: &dyn Disk, root: &Path, keep: Keep) -> Result<Vec<PathBuf>, StorageError> {
     let mut deleted = Vec::new();
     for folder in spool_folders(root)? {
         // Being recorded into, or ended.
@@ -100,24 +105,24 @@ fn spool_folders(root: &Path) -> Result<Vec<PathBuf>, StorageError> {
     Ok(found)
 }
 
-fn of_folder(disk: &dyn Disk, folder: &Path, keep: Duration) -> Result<Vec<Kept>, StorageError> {
+fn of_folder(disk: &dyn Disk, folder: &Path, keep: Keep) -> Result<Vec<Kept>, StorageError> {
     let mut kept: Vec<Kept> = Vec::new();
-    let all = outgoing(folder)?;
-    for out in &all {
-        if kept.iter().any(|kept| kept.file == out.file) {
+    let all = places(folder)?;
+    for place in &all {
+        if kept.iter().any(|kept| kept.file == place.file) {
             continue;
         }
-        let same: Vec<&Outgoing> = all.iter().filter(|other| other.file == out.file).collect();
-        let standings: Vec<Standing> = same.iter().map(|out| standing(out)).collect();
-        let bytes = fs::metadata(&out.file).map_or(0, |meta| meta.len());
+        let same = || all.iter().filter(|other| other.file == place.file);
+        let standings: Vec<Standing> = same().map(|place| place.standing).collect();
+        let bytes = fs::metadata(&place.file).map_or(0, |meta| meta.len());
         // Journals without a file are what an interrupted deletion left.
-        let is_ended = !out.file.exists() || matches!(fortune(disk, &out.file)?, Fortune::Ended(_));
+        let is_ended = !place.file.exists() || matches!(fortune(disk, &place.file)?, Fortune::Ended(_));
         kept.push(Kept {
-            session: Some(out.journal.session.to_string()),
-            file: out.file.clone(),
+            session: Some(place.session.clone()),
+            file: place.file.clone(),
             bytes,
             verdict: verdict(is_ended, &standings, keep, unix_now()),
-            storages: same.iter().map(|out| at(out)).collect(),
+            storages: same().map(|place| place.at.clone()).collect(),
         });
     }
     let session = Spool::open(folder).ok().map(|spool| spool.notes().session.to_string());
@@ -129,6 +134,38 @@ fn of_folder(disk: &dyn Disk, folder: &Path, keep: Duration) -> Result<Vec<Kept>
         }
     }
     Ok(kept)
+}
+
+/// A file, and one place that it is meant for.
+struct Place {
+    file: PathBuf,
+    session: String,
+    standing: Standing,
+    at: At,
+}
+
+fn places(folder: &Path) -> Result<Vec<Place>, StorageError> {
+    let mut places: Vec<Place> = outgoing(folder)?.iter().map(of_storage).collect();
+    if let Some(plan) = Plan::read(folder)? {
+        places.extend(plan.films(folder).into_iter().map(|film| of_controller(&plan, film)));
+    }
+    Ok(places)
+}
+
+fn of_storage(out: &Outgoing) -> Place {
+    Place { file: out.file.clone(), session: out.journal.session.to_string(), standing: standing(out), at: at(out) }
+}
+
+fn of_controller(plan: &Plan, film: Film) -> Place {
+    let Film { file, note, .. } = film;
+    let (standing, sent) = match (note.record.step, note.delivered_at) {
+        (Handed::Delivered, Some(at)) => (Standing::Delivered { at }, fs::metadata(&file).map_or(0, |meta| meta.len())),
+        _ => (Standing::Unconfirmed, 0),
+    };
+    let object = format!("room {}", plan.room);
+    let (delivered_at, left_behind) = (note.delivered_at, note.record.left_behind);
+    let at = At { storage: CONTROLLER.to_owned(), object, sent, confirmed_at: None, delivered_at, left_behind };
+    Place { file, session: plan.session.to_string(), standing, at }
 }
 
 fn standing(out: &Outgoing) -> Standing {
@@ -147,7 +184,8 @@ fn at(out: &Outgoing) -> At {
         _ => upload.parts.values().map(|part| part.len).sum(),
     };
     let object = format!("{}/{}", out.journal.bucket, upload.key);
-    At { storage: out.journal.storage.clone(), object, sent, confirmed_at: out.journal.confirmed_at }
+    let (storage, confirmed_at) = (out.journal.storage.clone(), out.journal.confirmed_at);
+    At { storage, object, sent, confirmed_at, delivered_at: None, left_behind: 0 }
 }
 
 /// Deletes in an order that can be interrupted: the file, its journals, and, when nothing else is left, the list of storages and the folders.
@@ -177,6 +215,7 @@ fn sweep_folder(disk: &dyn Disk, folder: &Path, kept: &[Kept]) -> Result<Vec<Pat
     for out in all.iter().rev() {
         remove(&out.journal_file)?;
     }
+    remove(&uploads.join(PLAN))?;
     remove(&uploads.join(super::outbox::TARGETS))?;
     for empty in [uploads.as_path(), folder] {
         if let Err(error) = disk.remove_folder(empty)
@@ -195,22 +234,38 @@ pub fn table(kept: &[Kept], now: u64) -> String {
         let why = match file.verdict {
             Verdict::Growing if file.storages.is_empty() => "not ended; `roomcast recover` ends it if nothing records".to_owned(),
             Verdict::Growing => "being recorded, or not ended".to_owned(),
-            Verdict::Unconfirmed => "not confirmed by its storage: kept until it is".to_owned(),
+            Verdict::Unconfirmed => format!("not {}: kept until it is", has(file)),
             Verdict::Unusable => "cannot be used as it is: look at it".to_owned(),
-            Verdict::KeptUntil { until } => format!("confirmed; deleted in {}", hours(until.saturating_sub(now))),
-            Verdict::Expired => "confirmed; deleted at the next sweep".to_owned(),
+            Verdict::KeptUntil { until } => format!("{}; deleted in {}", has(file), hours(until.saturating_sub(now))),
+            Verdict::Expired => format!("{}; deleted at the next sweep", has(file)),
         };
         let session = file.session.as_deref().unwrap_or("unknown");
         let _ = writeln!(text, "{session}  {:>10}  {}  {why}", megabytes(file.bytes), file.file.display());
         for at in &file.storages {
-            let state = match at.confirmed_at {
-                Some(_) => "confirmed".to_owned(),
-                None => format!("{} sent", megabytes(at.sent)),
+            let state = match (at.confirmed_at, at.delivered_at) {
+                (Some(_), _) => "confirmed".to_owned(),
+                (None, Some(_)) => "delivered, not confirmed".to_owned(),
+                (None, None) if at.storage == CONTROLLER => "not delivered; `roomcast serve` goes on with it".to_owned(),
+                (None, None) => format!("{} sent", megabytes(at.sent)),
             };
-            let _ = writeln!(text, "    {}: {}, {state}", at.storage, at.object);
+            let left = match at.left_behind {
+                0 => String::new(),
+                count => format!("; shortened recordings that it may list beside it: {count}"),
+            };
+            let _ = writeln!(text, "    {}: {}, {state}{left}", at.storage, at.object);
         }
     }
     text
+}
+
+/// What all places of a file say before it can be deleted.
+fn has(file: &Kept) -> &'static str {
+    let is_controller = |at: &At| at.storage == CONTROLLER;
+    match (file.storages.iter().any(is_controller), file.storages.iter().all(is_controller)) {
+        (false, _) => "confirmed",
+        (true, true) => "delivered",
+        (true, false) => "confirmed and delivered",
+    }
 }
 
 fn megabytes(bytes: u64) -> String {

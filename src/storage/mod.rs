@@ -1,9 +1,12 @@
 //! What becomes of a recording on disk.
 //!
 //! In: the spool folder of a Session, as its recording Target left it, however that ended. Out: ordinary files where they were wanted,
-//! and objects in storages. Files are ended on the caller's thread, blocking: never on a tokio task of the media way; uploads are tokio
+//! objects in storages, and recordings at the controller of their room. Files are ended on the caller's thread, blocking: never on a tokio task of the media way; uploads are tokio
 //! tasks of the supervisor. Refuses to overwrite a file that is there, and to remove anything that was not delivered or confirmed.
 
+pub mod books;
+pub mod controller_outbox;
+pub mod controller_upload;
 pub mod disk;
 pub mod finalise;
 pub mod inventory;
@@ -14,6 +17,8 @@ pub mod s3;
 pub mod spool;
 pub mod uploader;
 
+#[cfg(test)]
+mod controller_tests;
 #[cfg(test)]
 mod finalise_tests;
 #[cfg(test)]

@@ -11,6 +11,8 @@
 //!   upload/targets.json              made before the first byte is recorded
 //!   upload/recording.mp4             the same file, by a hard link: however the recording ends, the upload goes on
 //!   upload/recording.mp4.NAME.json   the journal of its upload to the storage NAME
+//!   upload/controller.json           what goes to the controller of the room, and how far that is: see [`super::controller_outbox`]
+//!   upload/recording.ledger.jsonl    a book, once it and the film are ended
 //! ```
 
 use std::fs;
@@ -24,6 +26,8 @@ use recorder_core::upload::{Step, with_stem_ending};
 use serde::{Deserialize, Serialize};
 
 use super::StorageError;
+use super::books::{Book, is_book};
+use super::controller_outbox::{CONTROLLER, PLAN};
 use super::disk::{Disk, is_same_file, write_atomically};
 use crate::target::mp4::{Mp4Error, Scanner};
 
@@ -120,7 +124,7 @@ pub fn remove_empty(spool: &Path, is_unwritten: &dyn Fn() -> bool) {
     let Ok(entries) = fs::read_dir(&folder) else { return };
     let names: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
     let part = super::spool::part_name(1);
-    let is_ours = |name: &std::ffi::OsStr| name == TARGETS || (name == part.as_str() && is_unwritten());
+    let is_ours = |name: &std::ffi::OsStr| name == TARGETS || name == PLAN || (name == part.as_str() && is_unwritten());
     if names.iter().all(|name| is_ours(name)) && names.iter().all(|name| fs::remove_file(folder.join(name)).is_ok()) {
         // What cannot be removed stays, and is found by `roomcast spool`.
         let _ = fs::remove_dir(&folder);
@@ -156,34 +160,37 @@ pub fn outgoing(spool: &Path) -> Result<Vec<Outgoing>, StorageError> {
     let mut found = Vec::new();
     for target in &targets.targets {
         for part in 1.. {
-            let name = super::spool::part_name(part);
-            let journal_file = folder.join(format!("{name}.{}{JOURNAL_ENDING}", target.storage));
-            // A file that was confirmed is deleted before its journal.
-            if !folder.join(&name).exists() && !journal_file.exists() {
-                break;
-            }
-            found.push(outgoing_to(&folder, &targets.session, target, part, journal_file)?);
+            let key = if part == 1 { target.key.clone() } else { with_stem_ending(&target.key, &format!("-part{part}")) };
+            let Some(out) = outgoing_to(&folder, &targets.session, target, &super::spool::part_name(part), key)? else { break };
+            found.push(out);
+        }
+        for book in Book::ALL {
+            let key = book.beside(Path::new(&target.key)).to_string_lossy().into_owned();
+            found.extend(outgoing_to(&folder, &targets.session, target, &book.file_name(), key)?);
         }
     }
     Ok(found)
 }
 
+/// `None` when there is neither the file nor its journal.
 fn outgoing_to(
     folder: &Path,
     session: &SessionId,
     target: &UploadTarget,
-    part: u32,
-    journal_file: PathBuf,
-) -> Result<Outgoing, StorageError> {
-    let file = folder.join(super::spool::part_name(part));
+    name: &str,
+    key: String,
+) -> Result<Option<Outgoing>, StorageError> {
+    let journal_file = folder.join(format!("{name}.{}{JOURNAL_ENDING}", target.storage));
+    let file = folder.join(name);
     match fs::read(&journal_file) {
         Ok(text) => {
             let journal =
                 serde_json::from_slice(&text).map_err(|source| StorageError::Notes { file: journal_file.clone(), source })?;
-            Ok(Outgoing { file, journal_file, journal, begun: true })
+            // A file that was confirmed is deleted before its journal.
+            Ok(Some(Outgoing { file, journal_file, journal, begun: true }))
         }
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !file.exists() => Ok(None),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let key = if part == 1 { target.key.clone() } else { with_stem_ending(&target.key, &format!("-part{part}")) };
             let journal = Journal {
                 version: VERSION,
                 session: session.clone(),
@@ -192,7 +199,7 @@ fn outgoing_to(
                 confirmed_at: None,
                 upload: Record::new(key, identity(session)),
             };
-            Ok(Outgoing { file, journal_file, journal, begun: false })
+            Ok(Some(Outgoing { file, journal_file, journal, begun: false }))
         }
         Err(error) => Err(StorageError::file(&journal_file, "read", error)),
     }
@@ -224,7 +231,7 @@ impl Outgoing {
 /// What has become of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fortune {
-    /// It is an ordinary MP4 of this length.
+    /// It is an ordinary MP4, or a book, of this length.
     Ended(u64),
     /// It grows, or waits for [`finalise`](super::finalise()).
     Growing,
@@ -239,6 +246,10 @@ pub enum Fortune {
 pub fn fortune(disk: &dyn Disk, file: &Path) -> Result<Fortune, StorageError> {
     let unreadable = |source| StorageError::file(file, "read", source);
     let open = disk.open(file).map_err(unreadable)?;
+    if is_book(file) {
+        // It gets its second name when it is ended.
+        return Ok(Fortune::Ended(open.size().map_err(unreadable)?));
+    }
     let first = match Scanner::open(&*open) {
         Ok(mut scanner) => scanner.next_fragment(),
         Err(error) => Err(error),
@@ -256,7 +267,7 @@ pub(super) fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }
 
-fn save(disk: &dyn Disk, file: &Path, what: &impl Serialize) -> Result<(), StorageError> {
+pub(super) fn save(disk: &dyn Disk, file: &Path, what: &impl Serialize) -> Result<(), StorageError> {
     let text = serde_json::to_vec_pretty(what).map_err(|source| StorageError::Notes { file: file.to_path_buf(), source })?;
     write_atomically(disk, file, &text).map_err(|source| StorageError::file(file, "written", source))
 }
@@ -271,5 +282,7 @@ fn identity(session: &SessionId) -> String {
 }
 
 fn is_plain_name(name: &str) -> bool {
-    (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    name != CONTROLLER
+        && (1..=64).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use recorder_core::ids::SessionId;
-use recorder_core::keep::Verdict;
+use recorder_core::keep::{Keep, Verdict};
 use recorder_core::upload::Step;
 
 use super::disk::{Disk, SystemDisk, is_same_file};
@@ -14,7 +14,8 @@ use super::spool::FOLDER_ENDING;
 use super::torn_disk::{Folders, Stop, TornDisk};
 use super::{Spool, StorageError, finalise};
 
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Keep = Keep::both(Duration::from_secs(86_400));
+const NO_TIME: Keep = Keep::both(Duration::ZERO);
 
 fn targets(names: &[&str]) -> Vec<UploadTarget> {
     let target = |name: &&str| UploadTarget { storage: name.to_string(), bucket: "b".into(), key: "k/standup.mp4".into() };
@@ -114,7 +115,7 @@ fn without_uploads_nothing_is_kept() {
 #[test]
 fn names_of_storages_cannot_leave_the_folder() {
     let base = base();
-    for name in ["", "../up", "a/b", "a.b", "ä"] {
+    for name in ["", "../up", "a/b", "a.b", "ä", "controller"] {
         let refused = declare(&SystemDisk, base.path(), &SessionId::new("s"), &targets(&[name])).unwrap_err();
         assert!(matches!(refused, StorageError::BadName { .. }), "{name}: {refused}");
     }
@@ -127,9 +128,9 @@ fn what_is_kept_and_why() {
     let verdicts = |keep| inventory(&SystemDisk, base.path(), keep).unwrap().iter().map(|kept| kept.verdict).collect::<Vec<_>>();
     assert_eq!(verdicts(DAY), [Verdict::Growing]);
     finalise(&SystemDisk, &folder).unwrap();
-    assert_eq!(verdicts(Duration::ZERO), [Verdict::Unconfirmed]);
+    assert_eq!(verdicts(NO_TIME), [Verdict::Unconfirmed]);
     confirm(&folder, "a", 1000);
-    assert_eq!(verdicts(Duration::ZERO), [Verdict::Unconfirmed], "b has not confirmed it");
+    assert_eq!(verdicts(NO_TIME), [Verdict::Unconfirmed], "b has not confirmed it");
     let now = unix_now();
     confirm(&folder, "b", now);
     assert_eq!(verdicts(DAY), [Verdict::KeptUntil { until: now + 86_400 }]);
@@ -139,7 +140,7 @@ fn what_is_kept_and_why() {
     let json = serde_json::to_value(&kept).unwrap();
     assert_eq!(json[0]["verdict"], "kept_until");
     assert_eq!(json[0]["storages"][1]["confirmed_at"], now);
-    assert_eq!(verdicts(Duration::ZERO), [Verdict::Expired]);
+    assert_eq!(verdicts(NO_TIME), [Verdict::Expired]);
 }
 
 #[test]
@@ -148,7 +149,7 @@ fn only_what_is_confirmed_is_swept_and_that_at_any_interruption() {
     let rest = killed(base_of_rest.path(), &["a", "b"], true);
     finalise(&SystemDisk, &rest).unwrap();
     confirm(&rest, "a", 1000);
-    assert_eq!(sweep(&SystemDisk, base_of_rest.path(), Duration::ZERO).unwrap().len(), 0);
+    assert_eq!(sweep(&SystemDisk, base_of_rest.path(), NO_TIME).unwrap().len(), 0);
     assert!(rest.join("upload/recording.mp4").exists());
     for units in 0.. {
         let base = base();
@@ -157,9 +158,9 @@ fn only_what_is_confirmed_is_swept_and_that_at_any_interruption() {
         confirm(&folder, "a", 1000);
         confirm(&folder, "b", 2000);
         let torn = TornDisk::new(units, Stop::Kill, Folders::Together);
-        sweep(&torn, base.path(), Duration::ZERO).unwrap();
+        sweep(&torn, base.path(), NO_TIME).unwrap();
         let whole = !folder.exists();
-        sweep(&SystemDisk, base.path(), Duration::ZERO).unwrap();
+        sweep(&SystemDisk, base.path(), NO_TIME).unwrap();
         assert_eq!(names(base.path()), ["standup.mp4"], "after {units}");
         if whole {
             assert!(units > 4, "{units}");
@@ -173,7 +174,7 @@ fn a_recording_that_runs_is_not_touched() {
     let base = base();
     let folder = killed(base.path(), &["a"], true);
     let _lock = Spool::lock(&folder).unwrap();
-    assert_eq!(sweep(&SystemDisk, base.path(), Duration::ZERO).unwrap().len(), 0);
+    assert_eq!(sweep(&SystemDisk, base.path(), NO_TIME).unwrap().len(), 0);
     assert!(folder.join("recording.mp4").exists());
     assert!(SystemDisk.link(&folder.join("recording.mp4"), &folder.join("recording.mp4")).is_err(), "never over a file");
 }

@@ -12,6 +12,7 @@ use recorder_core::time::SessionTime;
 use serde::{Deserialize, Serialize};
 
 use super::StorageError;
+use super::books::Book;
 use super::disk::{Disk, parent, write_atomically};
 use super::outbox::{self, UPLOADS};
 
@@ -282,7 +283,10 @@ fn flattened(path: &Path) -> PathBuf {
 /// Removes a spool folder in which nothing was recorded; says whether it was one. A file that was made and not yet written to holds nothing.
 pub fn remove_unrecorded(folder: &Path) -> bool {
     let is_unwritten = || fs::metadata(folder.join(part_name(1))).is_ok_and(|meta| meta.len() == 0);
-    let ours = |name: &std::ffi::OsStr| name == NOTES || name == RESERVE || (name == part_name(1).as_str() && is_unwritten());
+    let is_note = |name: &std::ffi::OsStr| {
+        name == NOTES || name == RESERVE || Book::ALL.iter().any(|book| name == book.file_name().as_str())
+    };
+    let ours = |name: &std::ffi::OsStr| is_note(name) || (name == part_name(1).as_str() && is_unwritten());
     outbox::remove_empty(folder, &is_unwritten);
     let Ok(entries) = fs::read_dir(folder) else { return false };
     let names: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
@@ -302,7 +306,7 @@ mod tests {
         for (content, removed) in [(None, true), (Some(&b""[..]), true), (Some(&b"ftyp"[..]), false)] {
             let folder = base.path().join("standup.mp4.roomcast");
             std::fs::create_dir(&folder).unwrap();
-            for name in [NOTES, RESERVE] {
+            for name in [NOTES, RESERVE, "recording.ledger.jsonl", "recording.events.jsonl"] {
                 std::fs::write(folder.join(name), "{}").unwrap();
             }
             if let Some(content) = content {

@@ -12,7 +12,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use recorder_core::effort::Effort;
 use recorder_core::scene::CanvasSize;
-use roomcast::graph::{SoundEncoder, VideoEncoder, VideoSettings};
+use roomcast::graph::{EncoderKind, SoundEncoder, VideoEncoder, VideoSettings};
 use roomcast::rehearsal::card;
 
 use super::process::own_s;
@@ -141,7 +141,7 @@ fn encode_pictures(path: &str, canvas: CanvasSize, kbps: u32, pace: Pace) -> f64
     let pictures: Vec<Arc<[u8]>> = bytes.chunks_exact(length).map(Arc::from).collect();
     assert_eq!(pictures.len(), (ENCODED_S * card::FPS) as usize, "pictures in {ENCODED_S} s");
     let (done, end) = channel();
-    let settings = VideoSettings { canvas, fps: card::FPS, kbps, gop_seconds: 2, effort: Effort::Full };
+    let settings = VideoSettings { canvas, fps: card::FPS, kbps, gop_seconds: 2, effort: Effort::Full, by: EncoderKind::X264 };
     let before = own_s();
     let encoder = VideoEncoder::start(settings, move |packet| {
         if packet.is_none() {

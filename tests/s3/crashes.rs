@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use nix::sys::signal::Signal;
+use recorder_core::keep::Keep;
 use recorder_core::upload::{Answer, Request, Trouble};
 use roomcast::storage::disk::SystemDisk;
 use roomcast::storage::inventory::{inventory, sweep};
@@ -118,7 +119,7 @@ fn killed_between_any_two_steps_fifty_times() {
             }
             deaths += 1;
             assert!(session.kept_file().exists());
-            assert_eq!(sweep(&SystemDisk, session.base.path(), Duration::ZERO).expect("swept").len(), 0);
+            assert_eq!(sweep(&SystemDisk, session.base.path(), Keep::both(Duration::ZERO)).expect("swept").len(), 0);
             died = start_deadly(&mut session, &server, dice.below(6), when(&mut dice));
             session.uploads().finalised();
         }

@@ -81,7 +81,7 @@ impl Chromium {
             }
         });
         let profile = tempfile::tempdir().expect("a folder");
-        let child = start(profile.path(), &page);
+        let child = start(profile.path(), &page, &["--allow-loopback-in-peer-connection"]);
         let browser = Chromium { child, heard, _profile: profile };
         until(PATIENCE, "the browser publishes", || {
             browser.is_well();
@@ -117,7 +117,8 @@ impl Drop for Chromium {
     }
 }
 
-fn start(profile: &std::path::Path, page: &str) -> Child {
+/// A browser that opens `page`, with arguments of its own.
+pub(super) fn start(profile: &std::path::Path, page: &str, arguments: &[&str]) -> Child {
     // The person's computer is another one; what it computes must not be taken from the recorder.
     Command::new("nice")
         .args([
@@ -137,10 +138,10 @@ fn start(profile: &std::path::Path, page: &str) -> Child {
             "--disable-extensions",
             "--disable-background-timer-throttling",
             "--disable-renderer-backgrounding",
-            "--allow-loopback-in-peer-connection",
             "--autoplay-policy=no-user-gesture-required",
         ])
         .arg(format!("--user-data-dir={}", profile.display()))
+        .args(arguments)
         .arg(page)
         // Whatever it keeps outside of its profile goes with it too.
         .env("HOME", profile)

@@ -10,7 +10,7 @@ use recorder_core::effort::Effort;
 use recorder_core::scene::CanvasSize;
 use recorder_core::time::SessionTime;
 use roomcast::clock::SessionClock;
-use roomcast::graph::{EncodedPacket, SoundEncoder, VideoEncoder, VideoSettings};
+use roomcast::graph::{EncodedPacket, EncoderKind, SoundEncoder, VideoEncoder, VideoSettings};
 use roomcast::programme::packet::{CodecHeaders, Packet, Stream};
 use roomcast::programme::ring::Ring;
 
@@ -49,7 +49,14 @@ impl Clip {
                 None => done.lock().expect("the sender").send(()).expect("the test waits"),
             }
         };
-        let settings = VideoSettings { canvas: CANVAS, fps: FPS as u32, kbps: KBPS, gop_seconds: 2, effort: Effort::Full };
+        let settings = VideoSettings {
+            canvas: CANVAS,
+            fps: FPS as u32,
+            kbps: KBPS,
+            gop_seconds: 2,
+            effort: Effort::Full,
+            by: EncoderKind::X264,
+        };
         let pictures = VideoEncoder::start(settings, collect(&video)).expect("an encoder");
         let sounds = SoundEncoder::start(2, 128, collect(&sound)).expect("an encoder");
         for n in 0..SECONDS * FPS {

@@ -6,6 +6,7 @@
 #![allow(missing_docs, clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 pub mod bad_http;
+pub mod books;
 pub mod certificates;
 pub mod chromium;
 pub mod clip;
@@ -30,6 +31,8 @@ pub mod spool;
 pub mod stalls;
 pub mod stand_in;
 pub mod uploads;
+pub mod watching;
+pub mod whep;
 
 use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;

@@ -57,7 +57,12 @@ impl Installation {
 
     /// Starts a service in this folder, with `more` in its configuration, and waits until it takes orders.
     pub fn serve(&self, folder: &Path, more: &str, secrets: &[(&str, &str)]) -> Product {
-        let product = self.start_service(folder, more, secrets);
+        self.serve_as("Recorder", folder, more, secrets)
+    }
+
+    /// The same as another client of the identity provider.
+    pub fn serve_as(&self, client: &str, folder: &Path, more: &str, secrets: &[(&str, &str)]) -> Product {
+        let product = self.start_service(client, folder, more, secrets);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
         let somebody = runtime.block_on(self.broker.somebody());
         until(Duration::from_secs(30), "a service consumes", || {
@@ -70,9 +75,9 @@ impl Installation {
         product
     }
 
-    /// Starts a service in this folder, with `more` in its configuration.
-    pub fn start_service(&self, folder: &Path, more: &str, secrets: &[(&str, &str)]) -> Product {
-        let config = self.configuration(more);
+    /// Starts a service in this folder, with `more` in its configuration, as this client of the identity provider.
+    pub fn start_service(&self, client: &str, folder: &Path, more: &str, secrets: &[(&str, &str)]) -> Product {
+        let config = self.configuration(client, more);
         std::fs::write(folder.join("roomcast.toml"), config).expect("written");
         let own = [
             ("ROOMCAST_KEYCLOAK__CLIENT_SECRET", SECRET),
@@ -83,9 +88,9 @@ impl Installation {
         Product::start(folder, &["--config", "roomcast.toml", "serve"], &environment, "")
     }
 
-    fn configuration(&self, more: &str) -> String {
+    fn configuration(&self, client: &str, more: &str) -> String {
         format!(
-            "[http]\nlisten = \"127.0.0.1:{}\"\n[controller]\nurl = \"{}\"\n[keycloak]\nissuer = \"{}\"\nclient_id = \"Recorder\"\n\
+            "[http]\nlisten = \"127.0.0.1:{}\"\n[controller]\nurl = \"{}\"\n[keycloak]\nissuer = \"{}\"\nclient_id = \"{client}\"\n\
              [rabbitmq]\nurl = \"{}\"\nuser = \"{USER}\"\nqueue = \"{QUEUE}\"\n{more}",
             super::free_tcp_port(),
             self.controller.url(),
@@ -93,6 +98,16 @@ impl Installation {
             self.broker.url(),
         )
     }
+}
+
+/// What operators of the service in this folder are answered, for example at `/status`.
+pub fn operators_see(folder: &Path, path: &str) -> String {
+    let config = std::fs::read_to_string(folder.join("roomcast.toml")).expect("a configuration");
+    let listen = config.lines().find_map(|line| line.strip_prefix("listen = \"")?.strip_suffix('"')).expect("an address");
+    let header = format!("Authorization: Bearer {OPERATORS}");
+    let address = format!("http://{listen}{path}");
+    let said = std::process::Command::new("curl").args(["--silent", "--fail", "--header", &header, &address]).output();
+    String::from_utf8(said.expect("curl runs").stdout).expect("text")
 }
 
 /// The keys that the provider signs with.

@@ -94,6 +94,13 @@ impl Nginx {
         paths
     }
 
+    /// Everything that was recorded, with the names of its streams as the server writes them.
+    pub fn all_recordings(&self) -> Vec<(String, PathBuf)> {
+        let files = std::fs::read_dir(self.folder.path().join("rec")).expect("the folder is ours");
+        let named = |path: PathBuf| (path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(), path);
+        files.map(|file| named(file.expect("readable").path())).collect()
+    }
+
     /// Hangs up on a publisher.
     pub fn drop_publisher(&self, name: &str) {
         let answer = http(self.http_port, "GET", &format!("/control/drop/publisher?app=live&name={name}"));

@@ -142,6 +142,14 @@ impl S3Server {
         })
     }
 
+    /// What an object is said to be.
+    pub fn content_type(&self, key: &str) -> Option<String> {
+        self.ask(async |client| {
+            let seen = client.head_object().bucket("recordings").key(key).send().await.map_err(|error| format!("{error:?}"))?;
+            Ok(seen.content_type().map(str::to_owned))
+        })
+    }
+
     /// The file that an object is.
     pub fn object_file(&self, key: &str) -> PathBuf {
         self.folder.path().join("data/recordings").join(key)

@@ -9,6 +9,7 @@ use super::targets::{self, Live};
 use super::{Failure, KeyArgs};
 use crate::check::{Finding, RECEIVE_BUFFER};
 use crate::config::{Config, PROGRAMME};
+use crate::graph::EncoderWish;
 use crate::service::job::Rendition;
 use crate::storage::outbox::UploadTarget;
 use crate::target::claim::{Claim, Claims};
@@ -31,7 +32,7 @@ pub(super) struct CheckArgs {
 }
 
 /// Looks at what a Session needs; see [`super::Roles::check`].
-type Media = fn(&[Rendition]) -> Vec<Finding>;
+type Media = fn(&[Rendition], EncoderWish) -> Vec<Finding>;
 
 /// Checks, and says what was found. Fails when something must be done.
 pub(super) fn check(args: &CheckArgs, config: &Config, media: Media) -> Result<(), Failure> {
@@ -41,7 +42,8 @@ pub(super) fn check(args: &CheckArgs, config: &Config, media: Media) -> Result<(
     let all = [PROGRAMME].into_iter().chain(config.renditions.keys().map(String::as_str));
     let choices = all.map(|name| config.rendition(name)).collect::<Result<Vec<_>, _>>().map_err(Failure::operator)?;
     let renditions = choices.into_iter().map(|choice| super::look::rendition(choice, config)).collect::<Result<Vec<_>, _>>()?;
-    media(&renditions).into_iter().filter(is_asked_for).for_each(|finding| lines.say(&finding));
+    let encoder = super::look::encoder(config.programme.encoder);
+    media(&renditions, encoder).into_iter().filter(is_asked_for).for_each(|finding| lines.say(&finding));
     if args.to.is_empty() && !args.image {
         for (name, one) in &config.destinations {
             match targets::rendition_of(name, one, config).and_then(|choice| targets::of_name(name, one, &choice)) {

@@ -6,7 +6,8 @@ use recorder_core::layout::{Layout, LookText, NamedText, Strip};
 use recorder_core::secret::Pii;
 
 use super::Failure;
-use crate::config::{self, Config, RenditionChoice};
+use crate::config::{self, Config, Encoder, RenditionChoice};
+use crate::graph::{EncoderWish, Hardware};
 use crate::service::job::Rendition;
 use crate::service::layouts::{Layouts, read, there};
 
@@ -46,6 +47,17 @@ pub(super) fn rendition(choice: RenditionChoice, config: &Config) -> Result<Rend
     let RenditionChoice { name, size, fps, video_kbps, sound_kbps, layout: own } = choice;
     let layout = own.as_deref().map(|own| layout(own, config)).transpose()?;
     Ok(Rendition { name, width_px: size.width_px(), height_px: size.height_px(), fps, video_kbps, sound_kbps, layout })
+}
+
+/// Who encodes the pictures.
+pub(super) fn encoder(configured: Encoder) -> EncoderWish {
+    match configured {
+        Encoder::Software => EncoderWish::Software,
+        Encoder::Auto => EncoderWish::Auto,
+        Encoder::Nvenc => EncoderWish::Hardware(Hardware::Nvenc),
+        Encoder::Qsv => EncoderWish::Hardware(Hardware::Qsv),
+        Encoder::Va => EncoderWish::Hardware(Hardware::Va),
+    }
 }
 
 /// The layouts that can be named.

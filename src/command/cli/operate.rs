@@ -121,7 +121,11 @@ pub(super) fn status(args: &StatusArgs, config: &Config) -> Result<(), Failure> 
     if status.sessions.is_empty() {
         say("no Session runs\n")?;
     }
-    status.sessions.iter().chain(&status.over).try_for_each(|session| say(&lines(session)))
+    status.sessions.iter().chain(&status.over).try_for_each(|session| say(&lines(session)))?;
+    status
+        .deliveries
+        .iter()
+        .try_for_each(|delivery| say(&format!("{}  after its end\n{}", delivery.recording, targets(&delivery.targets))))
 }
 
 /// Says or changes the layout of a Session.
@@ -186,7 +190,12 @@ fn lines(session: &SessionStatus) -> String {
     if let Some(fault) = &session.fault {
         let _ = writeln!(text, "  {}", fault.sentence);
     }
-    for TargetStatus { id, state, bytes, bytes_wanted, fault, .. } in &session.targets {
+    text + &targets(&session.targets)
+}
+
+fn targets(targets: &[TargetStatus]) -> String {
+    let mut text = String::new();
+    for TargetStatus { id, state, bytes, bytes_wanted, fault, .. } in targets {
         let of = bytes_wanted.map_or(String::new(), |wanted| format!(" of {}", size(wanted)));
         let _ = write!(text, "  {id:<30}{state:<13}{}{of}", size(*bytes));
         let _ = match fault {

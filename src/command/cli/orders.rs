@@ -14,12 +14,16 @@ use recorder_core::secret::Secret;
 use super::Failure;
 use crate::check::Finding;
 use crate::command::amqp::{BrokerSettings, look};
+use crate::conference::opentalk::controller::Controller;
 use crate::config::Config;
 use crate::exchange::{Exchange, ExchangeError};
 use crate::identity::{Provider, ProviderSettings, Token};
+use crate::service::courier::connect;
 use crate::trust::Trust;
 
 /// A room that no controller has.
+const NO_ROOM_ID: &str = "00000000-0000-4000-8000-000000000000";
+/// A start of it.
 const NO_ROOM: &str = r#"{"room_id":"00000000-0000-4000-8000-000000000000"}"#;
 /// One question to the controller.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -87,11 +91,14 @@ pub(super) fn findings(config: &Config) -> Result<Vec<Finding>, Failure> {
         }
         if let Some(url) = &config.controller.url {
             let trust = trust("controller.ca_file", config.controller.ca_file.as_deref());
-            let result = match trust {
-                Ok(trust) => controller(url, trust, token.as_ref()).await,
-                Err(failure) => Err(failure.sentence),
+            let result = match &trust {
+                Ok(trust) => controller(url, trust.clone(), token.as_ref()).await,
+                Err(failure) => Err(failure.sentence.clone()),
             };
             findings.push(Finding::new(format!("controller {url}"), result));
+            if let (true, Some(token), Ok(trust)) = (config.serve.is_to_controller(), &token, trust) {
+                findings.push(Finding::new(format!("uploads to controller {url}"), uploads(url, trust, token).await));
+            }
         }
         Ok(findings)
     })
@@ -150,6 +157,20 @@ async fn controller(url: &str, trust: Trust, token: Option<&Token>) -> Result<St
             Err(format!("{error}: its certificate is not trusted here ([controller] ca_file) or not for its name"))
         }
         Err(error) => Err(format!("{error}: correct [controller] url, or start the controller")),
+    }
+}
+
+/// Opens an upload for a room that the controller does not have, and sends nothing: that leaves nothing behind.
+async fn uploads(url: &str, trust: Trust, token: &Token) -> Result<String, String> {
+    let controller = Controller::at(url, trust).map_err(|error| error.to_string())?;
+    match connect(&controller, &token.secret, NO_ROOM_ID, 0).await {
+        Ok(link) => {
+            drop(link);
+            Ok("are let in; whether a room is there and its owner's storage has space is seen only when something is sent".into())
+        }
+        Err(refusal) => {
+            Err(format!("are refused: {}; recordings that are meant for it would stay on this machine", refusal.words()))
+        }
     }
 }
 

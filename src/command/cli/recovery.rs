@@ -73,7 +73,7 @@ fn go_on(spool: &Path, config: &Config, listening: &mut Listening) -> Result<(),
 pub(super) fn list(folder: Option<&Path>, config: &Config, json: bool) -> Result<(), Failure> {
     let folder = folder.or(config.spool.dir.as_deref());
     let folder = folder.ok_or_else(|| Failure::operator("give the folder to look into, or configure spool.dir"))?;
-    let keep = config.spool.keep.duration();
+    let keep = config.spool.kept();
     let failed = |error: StorageError| Failure::from(error.to_fault());
     sweep(&SystemDisk, folder, keep).map_err(failed)?;
     let kept = inventory(&SystemDisk, folder, keep).map_err(failed)?;

@@ -8,20 +8,22 @@ use recorder_core::ids::SessionId;
 use recorder_core::secret::Secret;
 use recorder_core::stage::ConsentRule;
 
-use super::look::{look, rendition};
+use super::look::{self, look, rendition};
 use super::operate::Desk;
 use super::session::{self, Listening};
 use super::{Failure, targets};
 use crate::command::amqp::{BrokerSettings, Orders};
 use crate::conference::opentalk::controller::Controller;
-use crate::config::{CallIn, Config, ConfigError, Consent, PROGRAMME};
+use crate::config::{self, CONTROLLER, CallIn, Config, ConfigError, Consent, PROGRAMME};
 use crate::identity::{Identity, Provider, ProviderSettings};
 use crate::service::admission;
 use crate::service::board::Board;
+use crate::service::courier::OpenTalkCourier;
 use crate::service::host::{Host, HostSettings, Left, Terms};
 use crate::service::keeping::Keeping;
 use crate::service::order::{Room, SessionOrder};
 use crate::service::takeover;
+use crate::storage::controller_upload::HandOver;
 use crate::storage::disk::SystemDisk;
 use crate::storage::inventory::sweep;
 use crate::storage::outbox::UploadTarget;
@@ -37,12 +39,14 @@ pub(super) fn serve(config: &Config, config_file: Option<PathBuf>) -> Result<(),
     let desk = Desk::open(listen, config.serve.slots as usize, config, &listening)?;
     let (host, received, left) = {
         let _inside = listening.enter();
-        let Checked { provider, broker, keeping, settings } = checked;
+        let Checked { provider, broker, controller, keeping, settings } = checked;
         let (orders, received) = Orders::start(broker);
+        let identity = Identity::start(provider);
+        let keeping = keeping(OpenTalkCourier { identity: identity.clone(), controller }, desk.board.clone());
         // Before any slot is told: a room that was ours is ours again before it is commanded anew.
         let left = go_on_with_what_is_left(&orders, &keeping, config)?;
-        let settings =
-            settings(Identity::start(provider), session::own_arguments(config_file.as_deref(), "worker"), desk.board.clone());
+        let worker = session::own_arguments(config_file.as_deref(), "worker");
+        let settings = settings(identity, keeping, worker, desk.board.clone());
         (Host::new(settings, orders), received, left)
     };
     listening.run(async |stops| host.run(received, left, stops).await);
@@ -53,12 +57,18 @@ pub(super) fn serve(config: &Config, config_file: Option<PathBuf>) -> Result<(),
 struct Checked {
     provider: Provider,
     broker: BrokerSettings,
-    keeping: Keeping,
-    settings: Box<dyn FnOnce(Identity, Vec<String>, Board) -> HostSettings>,
+    controller: Controller,
+    keeping: Box<dyn FnOnce(OpenTalkCourier, Board) -> Keeping>,
+    settings: Box<dyn FnOnce(Identity, Keeping, Vec<String>, Board) -> HostSettings>,
 }
 
 impl Checked {
     fn of(config: &Config) -> Result<Self, Failure> {
+        if config.monitor != config::Monitor::default() {
+            return Err(Failure::operator(
+                "serve has no programme monitor, which is for record and rehearse: take [monitor] out of its configuration",
+            ));
+        }
         let missing = |what: &str, field: &str| {
             let variable = format!("ROOMCAST_{}", field.replace('.', "__")).to_uppercase();
             Failure::operator(format_args!("serve needs {what}: write {field} into the configuration, or set {variable}"))
@@ -93,28 +103,28 @@ impl Checked {
         let controller = Controller::at(&address, controller_trust)
             .map_err(|error| Failure::operator(format_args!("controller.url: {error}")))?;
         trust("livekit", config.livekit.ca_file.as_deref())?;
-        let keeping = keeping(config)?;
+        let keeping = Box::new(keeping(config)?);
         let plan = plan(config)?;
         let config = config.clone();
-        let of_host = keeping.clone();
-        let settings = Box::new(move |identity, worker, board: Board| HostSettings {
+        let of_host = controller.clone();
+        let settings = Box::new(move |identity, keeping: Keeping, worker, board: Board| HostSettings {
             slots: config.serve.slots,
             limits: config.admission.limits(bytes_per_s(&config)),
-            measured: admission::start(of_host.spool.clone(), board.clone()),
+            measured: admission::start(keeping.spool.clone(), board.clone()),
             drain_timeout: config.serve.drain_timeout.duration(),
             plan: Box::new(plan),
             terms: terms(&config),
             identity,
-            controller,
+            controller: of_host,
             controller_address: address,
             controller_ca: config.controller.ca_file,
             livekit_ca: config.livekit.ca_file,
             display_name: config.serve.display_name,
-            keeping: of_host,
+            keeping,
             worker,
             board,
         });
-        Ok(Self { provider, broker, keeping, settings })
+        Ok(Self { provider, broker, controller, keeping, settings })
     }
 }
 
@@ -149,6 +159,7 @@ fn plan(config: &Config) -> Result<impl Fn(SessionId, u64) -> SessionOrder + Sen
         look: look.clone(),
         renditions: vec![rendition.clone()],
         mixer_delay: config.mixer.delay.duration(),
+        encoder: look::encoder(config.programme.encoder),
         level: session::level(&config.sound),
         duration: None,
         room_empty_grace: config.session.room_empty_grace.duration(),
@@ -158,15 +169,17 @@ fn plan(config: &Config) -> Result<impl Fn(SessionId, u64) -> SessionOrder + Sen
         lives: Vec::new(),
         live: targets::live_rules(&config),
         avatars: config.avatars.rules(),
+        books: config.books.serve,
         commanded: None,
+        monitor: None,
     })
 }
 
 /// Where recordings go.
-fn keeping(config: &Config) -> Result<Keeping, Failure> {
+fn keeping(config: &Config) -> Result<impl FnOnce(OpenTalkCourier, Board) -> Keeping + use<>, Failure> {
     let mut objects: Vec<UploadTarget> = Vec::new();
     let mut file = None;
-    for place in &config.serve.recordings {
+    for place in config.serve.recordings.iter().filter(|place| *place != CONTROLLER) {
         match place.strip_prefix("s3://") {
             Some(rest) => objects.push(targets::object(rest, objects.len() + 1)?),
             None => file = Some(place.clone()),
@@ -181,7 +194,11 @@ fn keeping(config: &Config) -> Result<Keeping, Failure> {
         .map_err(|error| Failure::operator(format_args!("cannot make the folder {}: {error}", spool.display())))?;
     let of_stores = config.clone();
     let stores = move |objects: &[UploadTarget]| targets::stores(&of_stores, objects).map_err(|failure| failed(&failure));
-    Ok(Keeping { spool, file, objects, stores: Arc::new(stores), keep: config.spool.keep.duration() })
+    let (to_controller, rate, keep) = (config.serve.is_to_controller(), config.controller.upload_rate(), config.spool.kept());
+    Ok(move |courier, board| {
+        let hand_over = HandOver { courier: Arc::new(courier), disk: Arc::new(SystemDisk), rate };
+        Keeping { spool, file, objects, stores: Arc::new(stores), to_controller, hand_over, keep, board }
+    })
 }
 
 fn failed(failure: &Failure) -> Fault {
@@ -197,4 +214,18 @@ fn go_on_with_what_is_left(orders: &Orders, keeping: &Keeping, config: &Config) 
     let begun = takeover::begin(orders, keeping, config.serve.takeover_grace.duration(), folders);
     let (count, settled) = begun.map_err(Failure::operator)?;
     Ok(Left { count, settled })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_programme_monitor_is_refused_and_not_passed_over() {
+        let mut config = Config::default();
+        let refused = |config: &Config| Checked::of(config).err().unwrap().sentence;
+        assert!(refused(&config).starts_with("serve needs the identity provider"), "{}", refused(&config));
+        config.monitor.address = Some(([127, 0, 0, 1], 8088).into());
+        assert!(refused(&config).starts_with("serve has no programme monitor"), "{}", refused(&config));
+    }
 }

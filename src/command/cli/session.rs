@@ -18,7 +18,8 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::look::{look, rendition};
+use super::look::{self, look, rendition};
+use super::monitor::Monitor;
 use super::operate::Desk;
 use super::targets::{self, Live, Recorded, Wanted};
 use super::{Failure, Inspection, complain, screen};
@@ -29,7 +30,7 @@ use crate::service::board::SessionEntry;
 use crate::service::job::Rendition;
 use crate::service::process::{OwnProgram, without_secrets};
 use crate::service::progress::{Progress, SyncFigure, table, uploads_table};
-use crate::service::supervisor::{self, Outcome, Patience, RecordingOrder, Room, SessionOrder};
+use crate::service::supervisor::{self, Outcome, Patience, RecordingOrder, Room, SessionOrder, View};
 use crate::storage::disk::SystemDisk;
 use crate::storage::inventory::sweep;
 use crate::storage::recording_uploads::Uploads;
@@ -43,6 +44,7 @@ pub(super) struct Plan {
     renditions: Vec<Rendition>,
     wanted: Wanted,
     duration: Option<Duration>,
+    monitor: Option<Monitor>,
 }
 
 /// How often the progress of uploads is shown.
@@ -73,7 +75,10 @@ pub(super) fn plan(config: &Config, wanted: Wanted, duration: Option<Duration>) 
         return Err(Failure::operator("--duration must be at least 1s"));
     }
     let renditions = wanted.renditions.iter().cloned().map(|choice| rendition(choice, config)).collect::<Result<_, _>>()?;
-    Ok(Plan { config: config.clone(), look: look(config, false)?, renditions, wanted, duration })
+    let look = look(config, false)?;
+    // Last, because from here on it listens.
+    let monitor = Monitor::prepare(config)?;
+    Ok(Plan { config: config.clone(), look, renditions, wanted, duration, monitor })
 }
 
 /// Who listens for Ctrl-C, SIGTERM, and SIGHUP of a terminal that was closed. Made before anything is started that must be ended again.
@@ -135,7 +140,7 @@ pub(super) fn run(
             }
         }
     }
-    let Plan { config, look, renditions, wanted, duration } = plan;
+    let Plan { config, look, renditions, wanted, duration, monitor } = plan;
     let kept = recordings.clone();
     let order = SessionOrder {
         session,
@@ -144,6 +149,7 @@ pub(super) fn run(
         look,
         renditions,
         mixer_delay: config.mixer.delay.duration(),
+        encoder: look::encoder(config.programme.encoder),
         level: level(&config.sound),
         duration,
         room_empty_grace: config.session.room_empty_grace.duration(),
@@ -153,15 +159,30 @@ pub(super) fn run(
         lives: wanted.lives.iter().map(Live::job).collect(),
         live: targets::live_rules(&config),
         avatars: config.avatars.rules(),
+        books: config.books.record,
         commanded: None,
+        monitor: monitor.as_ref().map(|monitor| monitor.feed(&wanted.renditions)),
     };
     let mut entry = desk.board.session(order.session.clone(), order.look.layout.clone());
     let mut launcher = OwnProgram { arguments: own_arguments(config_file.as_deref(), "worker") };
     let mut progress = Progress::new(std::io::stderr(), screen());
+    let monitor = monitor.map(|monitor| {
+        let _inside = listening.enter();
+        monitor.start(config_file.as_deref(), clock)
+    });
     let clock = Arc::new(move || clock.now());
     let Listening { runtime, stops } = &mut listening;
-    let outcome =
-        runtime.block_on(supervisor::run(order, &mut launcher, stops, &mut progress, &mut entry, clock, Patience::default()));
+    let outcome = runtime.block_on(async {
+        let mut beside = monitor.as_ref().map(|monitor| monitor.beside(&mut progress));
+        let view: &mut dyn View = match &mut beside {
+            Some(both) => both,
+            None => &mut progress,
+        };
+        supervisor::run(order, &mut launcher, stops, view, &mut entry, clock, Patience::default()).await
+    });
+    if let Some(monitor) = monitor {
+        runtime.block_on(monitor.end());
+    }
     progress.end();
     let inspection = if actors.is_some() { Inspect::Sync } else { Inspect::Nothing };
     drop(actors);
@@ -246,7 +267,7 @@ pub(super) fn uploaded(
     }
     for (_, folder) in &uploads {
         // What needs not be kept at all is deleted now, the rest when its time has come.
-        if let Err(error) = sweep(&SystemDisk, folder, config.spool.keep.duration()) {
+        if let Err(error) = sweep(&SystemDisk, folder, config.spool.kept()) {
             tracing::warn!(reason = %error.to_fault(), "what is uploaded cannot be deleted");
         }
     }

@@ -16,6 +16,11 @@ use serde_json::{Value, json};
 /// The protocol's name in the upgrade.
 pub(super) const PROTOCOL: &str = "opentalk-signaling-json-v1.0";
 
+/// What is said about people, by namespace and message.
+const JOIN_SUCCESS: &str = "control join_success";
+const JOINED: &str = "control joined";
+const UPDATE: &str = "control update";
+
 /// The controller drops a connection that sends a larger frame.
 pub(super) const LARGEST_FRAME: usize = 64 << 10;
 
@@ -103,6 +108,8 @@ pub(super) struct Person {
     pub(super) consents: bool,
     /// Whether it is to be seen and heard; not somebody who left, and not a service.
     pub(super) is_here: bool,
+    /// The message that said all this.
+    pub(super) by: &'static str,
 }
 
 /// One Target, as the controller keeps it.
@@ -143,7 +150,8 @@ pub(super) fn read(text: &str) -> Result<Heard, Unreadable> {
     match (namespace.as_str(), name.as_str()) {
         ("control", "join_success") => parse::<JoinSuccess>(payload).map(|join| Heard::Joined(Box::new(join.into()))),
         ("control", "join_blocked") => Ok(Heard::Full),
-        ("control", "joined" | "update") => parse::<Participant>(payload)?.read().map(Heard::Person).ok_or(Unreadable),
+        ("control", "joined") => parse::<Participant>(payload)?.read(JOINED).map(Heard::Person).ok_or(Unreadable),
+        ("control", "update") => parse::<Participant>(payload)?.read(UPDATE).map(Heard::Person).ok_or(Unreadable),
         ("control", "left") => parse::<Named>(payload).map(|named| Heard::Left(ParticipantId::new(named.id))),
         ("control", "error") if payload.get("error").and_then(Value::as_str) == Some("invalid_username") => Ok(Heard::BadName),
         ("control", "room_deleted" | "time_limit_quota_elapsed") => Ok(Heard::Over(EndReason::RoomClosed)),
@@ -347,7 +355,7 @@ impl From<JoinSuccess> for Arrival {
             own: ParticipantId::new(join.id),
             title: join.event_info.map(|event| event.title).filter(|title| !title.is_empty()).map(Pii::new),
             credentials: join.livekit.and_then(LiveKit::read),
-            people: join.participants.into_iter().filter_map(Participant::read).collect(),
+            people: join.participants.into_iter().filter_map(|person| person.read(JOIN_SUCCESS)).collect(),
             streams: join.recording_service.streams.into_iter().map(|(id, stream)| (id, stream.into())).collect(),
             hindrance,
         }
@@ -376,7 +384,7 @@ impl From<StreamState> for Stream {
 }
 
 impl Participant {
-    fn read(self) -> Option<Person> {
+    fn read(self, by: &'static str) -> Option<Person> {
         let control = self.control?;
         let is_service = matches!(control.participation_kind.as_str(), "recorder" | "transcription");
         let facts = Facts {
@@ -391,6 +399,7 @@ impl Participant {
             facts,
             consents: self.recording.consents_recording,
             is_here: control.left_at.is_null() && !is_service,
+            by,
         })
     }
 }

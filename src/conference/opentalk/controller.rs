@@ -50,7 +50,12 @@ impl Controller {
 
     /// Address of its signaling.
     pub(super) fn signaling(&self) -> Url {
-        let mut url = self.service("signaling");
+        self.socket("signaling")
+    }
+
+    /// Address of one of its WebSocket services; `path` has no slash at its beginning.
+    pub(super) fn socket(&self, path: &str) -> Url {
+        let mut url = self.service(path);
         let scheme = if self.base.scheme() == "https" { "wss" } else { "ws" };
         // Both are schemes of the same kind, so this cannot fail.
         _ = url.set_scheme(scheme);

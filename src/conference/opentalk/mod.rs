@@ -5,7 +5,7 @@
 //! signaling connection, and the connection to the LiveKit room that signaling names.
 //!
 //! `signaling` decides, on virtual time; `room` obeys it. `b_words` is the only file that knows the generation's words; `people`, `targets` and `tracks` are
-//! what the room consists of. `start` asks for tickets and belongs to the supervisor, which has the access token.
+//! what the room consists of. `start` asks for tickets and `upload` hands over what was recorded; both belong to the supervisor, which has the access token.
 //!
 //! Wishes of a join come between `Entered` and `Listed`: a Session that wants nothing by then has no reason to stay. While signaling is lost media go on as
 //! long as the media server lets them; when both are back, only what changed is told. It refuses breakout rooms and rooms that are
@@ -35,6 +35,7 @@ use crate::trust::Trust;
 pub mod controller;
 pub mod start;
 pub mod ticket_source;
+pub mod upload;
 
 mod b_words;
 mod media;

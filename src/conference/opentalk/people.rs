@@ -25,6 +25,8 @@ struct Known {
     name: Pii,
     facts: Facts,
     consents: bool,
+    /// The message that said so.
+    by: &'static str,
 }
 
 /// What a message about somebody did.
@@ -53,14 +55,14 @@ impl People {
                 ConferenceEvent::Joined { participant: id.clone(), name: known.name.clone() },
                 // Also that there is nothing to say: before, there may have been.
                 ConferenceEvent::Facts { participant: id.clone(), facts: known.facts.clone() },
-                ConferenceEvent::Consent { participant: id.clone(), given: known.consents },
+                ConferenceEvent::Consent { participant: id.clone(), given: known.consents, by: known.by },
             ]
         })
     }
 
     /// Somebody joined, or is now so.
     pub(super) fn told(&mut self, person: Person) -> Change {
-        let Person { id, name, facts, consents, is_here } = person;
+        let Person { id, name, facts, consents, is_here, by } = person;
         if !is_here {
             return self.left(&id);
         }
@@ -77,9 +79,9 @@ impl People {
         }
         // Also said when it is no: whoever returns has not agreed again.
         if before.is_none_or(|known| known.consents != consents) {
-            events.push(ConferenceEvent::Consent { participant: id.clone(), given: consents });
+            events.push(ConferenceEvent::Consent { participant: id.clone(), given: consents, by });
         }
-        self.known.insert(id, Known { name, facts, consents });
+        self.known.insert(id, Known { name, facts, consents, by });
         Change::Here(events)
     }
 

@@ -31,7 +31,7 @@ impl Session {
             ConferenceEvent::TrackUp { track, muted } => self.people.track_up(&track, muted),
             ConferenceEvent::TrackDown { track } => self.people.track_down(&track),
             ConferenceEvent::Speaking { participants } => self.people.hinted(&participants, now),
-            ConferenceEvent::Consent { participant, given } => {
+            ConferenceEvent::Consent { participant, given, .. } => {
                 // What was said before, and is not mixed yet, is discarded.
                 self.at_once |= self.people.consents(&participant, given);
             }

@@ -12,7 +12,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use recorder_core::admission::{Machine, Shortage};
 
-use super::status::{Health, SESSION_STATES, STATES, TargetStatus, session_word, shortage_word, targets};
+use super::status::{Health, SESSION_STATES, STATES, TargetStatus, places, session_word, shortage_word, targets};
 use crate::service::board::{Board, Load, Posted, Totals};
 use crate::service::usage::own_cpu;
 
@@ -45,7 +45,9 @@ struct Seen {
 impl Seen {
     fn on(board: &Board) -> Self {
         let running = board.running();
-        let targets = running.iter().flat_map(|posted| targets(&posted.snapshot)).collect();
+        let deliveries = board.deliveries();
+        let targets = running.iter().flat_map(|posted| targets(&posted.snapshot));
+        let targets = targets.chain(deliveries.iter().flat_map(places)).collect();
         let (totals, health) = (board.totals(), Health::of(board));
         Self { totals, health, load: board.load(), running, targets, own_cpu_s: own_cpu().as_secs_f64() }
     }
@@ -88,7 +90,12 @@ const METRICS: [Metric; 33] = [
     counter("roomcast_workers_replaced", "Workers that took the place of one that died.", |seen| {
         one(seen.totals.workers_replaced as f64)
     }),
-    gauge("roomcast_targets", "kind, state", "Targets of Sessions that are not over, by kind and state.", targets_by_state),
+    gauge(
+        "roomcast_targets",
+        "kind, state",
+        "Targets of Sessions and deliveries that are not over, by kind and state; also those of the last deliveries that came to nothing.",
+        targets_by_state,
+    ),
     counter("roomcast_pictures", "Programme pictures made.", |seen| one(seen.totals.pictures as f64)),
     counter("roomcast_pictures_repeated", "Of these, repeated because the machine was too slow.", |seen| {
         one(seen.totals.repeated as f64)
@@ -107,12 +114,18 @@ const METRICS: [Metric; 33] = [
     counter("roomcast_live_retries", "Times that a live destination had to be tried again.", |seen| {
         one(seen.totals.live_retries as f64)
     }),
-    gauge("roomcast_upload_backlog_bytes", "", "Bytes that are safe on disk and not yet in their storage.", |seen| {
-        one(uploads(seen, |upload| upload.bytes_wanted.unwrap_or_default().saturating_sub(upload.bytes)))
-    }),
-    gauge("roomcast_upload_sent_bytes", "", "Bytes that storages have of the uploads that are not over.", |seen| {
-        one(uploads(seen, |upload| upload.bytes))
-    }),
+    gauge(
+        "roomcast_upload_backlog_bytes",
+        "",
+        "Bytes that are safe on disk and not yet in their storage or at their controller.",
+        |seen| one(uploads(seen, |upload| upload.bytes_wanted.unwrap_or_default().saturating_sub(upload.bytes))),
+    ),
+    gauge(
+        "roomcast_upload_sent_bytes",
+        "",
+        "Bytes that storages have, and controllers have taken, of the uploads that are not over.",
+        |seen| one(uploads(seen, |upload| upload.bytes)),
+    ),
     counter("roomcast_worker_cpu_seconds", "Processor time of all workers.", |seen| one(seen.totals.cpu.as_secs_f64())),
     counter("roomcast_supervisor_cpu_seconds", "Processor time of the supervisor itself.", |seen| one(seen.own_cpu_s)),
     gauge("roomcast_session_people", "session", "People in the room.", |seen| {
@@ -161,7 +174,7 @@ fn too_little(seen: &Seen) -> Vec<Sample> {
 }
 
 fn uploads(seen: &Seen, of: fn(&TargetStatus) -> u64) -> f64 {
-    seen.targets.iter().filter(|target| target.kind == "upload").map(of).sum::<u64>() as f64
+    seen.targets.iter().filter(|target| matches!(&*target.kind, "upload" | "controller")).map(of).sum::<u64>() as f64
 }
 
 fn sessions(seen: &Seen) -> Vec<Sample> {

@@ -4,13 +4,15 @@
 //! types that hold neither.
 
 use recorder_core::admission::Shortage;
+use recorder_core::controller_upload::State as FilmState;
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::live::LiveState;
 use recorder_core::upload::State as UploadState;
 use serde::{Deserialize, Serialize};
 
-use crate::service::board::{Board, Load, Posted};
+use crate::service::board::{Board, Delivery, Load, Posted};
 use crate::service::order::{LiveStand, RecordingSnapshot, SessionState, Snapshot};
+use crate::storage::controller_upload::FilmStand;
 use crate::storage::recording_uploads::UploadOf;
 
 /// `GET /health`.
@@ -109,6 +111,18 @@ pub struct Status {
     pub sessions: Vec<SessionStatus>,
     /// The last ones that are over, the newest first.
     pub over: Vec<SessionStatus>,
+    /// Recordings of a service after their end, until they are where they go; and the last ones that came to nothing.
+    #[serde(default)]
+    pub deliveries: Vec<DeliveryStatus>,
+}
+
+/// What becomes of one recording.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeliveryStatus {
+    /// The Session, and which of its recordings.
+    pub recording: String,
+    /// Its places.
+    pub targets: Vec<TargetStatus>,
 }
 
 /// One Session.
@@ -157,11 +171,11 @@ pub struct SessionStatus {
 pub struct TargetStatus {
     /// Its name.
     pub id: String,
-    /// `recording`, `upload`, `live`.
+    /// `recording`, `upload`, `controller`, `live`.
     pub kind: String,
     /// One of [`STATES`].
     pub state: String,
-    /// Bytes that are safe on disk, that the storage has, or that the destination has confirmed.
+    /// Bytes that are safe on disk, that the storage has, that the controller has taken, or that the destination has confirmed.
     pub bytes: u64,
     /// Bytes that a storage is to have so far.
     pub bytes_wanted: Option<u64>,
@@ -187,17 +201,20 @@ pub struct FaultStatus {
 }
 
 /// Kinds of Targets, and the states that each can be in.
-pub const STATES: [(&str, &[&str]); 3] = [
+pub const STATES: [(&str, &[&str]); 4] = [
     ("recording", &["waiting", "recording", "interrupted", "ended"]),
     ("upload", &["uploading", "finishing", "retrying", "refused", "stored", "abandoned"]),
+    ("controller", &["waiting", "uploading", "retrying", "refused", "given_up", "delivered"]),
     ("live", &["waiting", "connecting", "live", "behind", "retrying", "refused", "ended"]),
 ];
 
 impl Status {
     pub(super) fn of(board: &Board) -> Self {
         let all = |sessions: Vec<Posted>| sessions.iter().map(SessionStatus::of).collect();
+        let deliveries = board.deliveries().iter().map(DeliveryStatus::of).collect();
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        Self { version, machine: MachineStatus::of(board), sessions: all(board.running()), over: all(board.over()) }
+        let machine = MachineStatus::of(board);
+        Self { version, machine, sessions: all(board.running()), over: all(board.over()), deliveries }
     }
 }
 
@@ -229,6 +246,12 @@ impl SessionStatus {
     }
 }
 
+impl DeliveryStatus {
+    fn of(delivery: &Delivery) -> Self {
+        Self { recording: delivery.name.clone(), targets: places(delivery) }
+    }
+}
+
 impl FaultStatus {
     fn of(fault: &Fault) -> Self {
         let retry_after_s = match fault.retry {
@@ -245,6 +268,11 @@ pub(super) fn targets(snapshot: &Snapshot) -> Vec<TargetStatus> {
     let uploads = snapshot.uploads.each.iter().map(upload);
     let lives = snapshot.lives.iter().map(live);
     recordings.chain(uploads).chain(lives).collect()
+}
+
+/// All places that a recording goes to after its end.
+pub(super) fn places(delivery: &Delivery) -> Vec<TargetStatus> {
+    delivery.uploads.each.iter().map(upload).chain(delivery.films.iter().map(film)).collect()
 }
 
 fn recording(recording: &RecordingSnapshot, session: SessionState) -> TargetStatus {
@@ -271,6 +299,22 @@ fn upload(upload: &UploadOf) -> TargetStatus {
         bytes_wanted: Some(upload.status.known),
         fault: fault.map(FaultStatus::of),
         ..target(format!("s3://{}/{}", upload.bucket, upload.status.key), "upload", state, upload.status.sent)
+    }
+}
+
+fn film(film: &FilmStand) -> TargetStatus {
+    let (state, fault) = match &film.status.state {
+        FilmState::Waiting => ("waiting", None),
+        FilmState::Sending => ("uploading", None),
+        FilmState::Retrying(fault) => ("retrying", Some(fault)),
+        FilmState::Refused(fault) => ("refused", Some(fault)),
+        FilmState::GivenUp(fault) => ("given_up", Some(fault)),
+        FilmState::Delivered => ("delivered", None),
+    };
+    TargetStatus {
+        bytes_wanted: Some(film.status.len),
+        fault: fault.map(FaultStatus::of),
+        ..target(format!("controller: {}", film.name), "controller", state, film.status.sent)
     }
 }
 

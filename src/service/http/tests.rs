@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream as StdTcpStream};
 
 use recorder_core::admission::{Machine, Shortage};
+use recorder_core::controller_upload::{State as FilmState, Status as FilmStatus};
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::ids::{SessionId, TargetId};
 use recorder_core::layout::{Layout, NamedText};
@@ -16,6 +17,7 @@ use super::*;
 use crate::service::board::{Command, Load, Refusal, SessionEntry};
 use crate::service::job::Status;
 use crate::service::order::{LiveStand, Outcome, RecordingSnapshot, SessionState, Snapshot};
+use crate::storage::controller_upload::FilmStand;
 use crate::storage::recording_uploads::{UploadOf, Uploads};
 use crate::target::rtmp::LiveFigures;
 
@@ -313,7 +315,12 @@ fn busy() -> Snapshot {
         },
         bytes: 1000,
         recording: true,
-        recordings: vec![RecordingSnapshot { id: TargetId::new("recording"), began: true, bytes: 1000 }],
+        recordings: vec![RecordingSnapshot {
+            id: TargetId::new("recording"),
+            began: true,
+            recorded: Duration::from_secs(9),
+            bytes: 1000,
+        }],
         recorded: Duration::from_secs(64),
         lives: vec![live],
         uploads: Uploads { each: vec![upload], fault: None, over: false },
@@ -455,6 +462,39 @@ async fn no_answer_has_the_token_in_it() {
             assert!(!body.contains("canary"), "{path}: {body}");
         }
     }
+}
+
+/// What becomes of a recording after its end does not depend on its Session being there.
+#[tokio::test]
+async fn deliveries_are_shown_beside_the_sessions() {
+    let World { server, board, _folder } = world(Some(TOKEN)).await;
+    let entry = board.delivery("s-2".into());
+    let sentence = "The recording is not at the controller yet.".to_owned();
+    let fault = Fault { scope: Scope::Target, blame: Blame::Conference, retry: Retry::After(LIMIT), sentence };
+    for (state, word, is_fault) in [
+        (FilmState::Sending, "uploading", false),
+        (FilmState::Retrying(fault.clone()), "retrying", true),
+        (FilmState::Delivered, "delivered", false),
+    ] {
+        let status = FilmStatus { state, sent: 300, len: 1000 };
+        entry.update(|delivery| delivery.films = vec![FilmStand { name: "recording_x.mp4".into(), status }]);
+        let bearer = format!("Bearer {TOKEN}");
+        let (_, body) = ask(&server, "GET", "/status", Some(&bearer), "").await;
+        let delivery = serde_json::from_str::<Value>(&body).unwrap()["deliveries"][0].clone();
+        assert_eq!(
+            (&delivery["recording"], &delivery["targets"][0]["id"]),
+            (&json!("s-2"), &json!("controller: recording_x.mp4"))
+        );
+        let target = &delivery["targets"][0];
+        assert_eq!((&target["state"], &target["bytes"], &target["bytes_wanted"]), (&json!(word), &json!(300), &json!(1000)));
+        assert_eq!(target["fault"]["sentence"].is_string(), is_fault);
+        let (_, metrics) = ask(&server, "GET", "/metrics", Some(&bearer), "").await;
+        for sample in [format!("{{kind=\"controller\",state=\"{word}\"}} 1"), "roomcast_upload_backlog_bytes 700".into()] {
+            assert!(metrics.contains(&sample), "{sample}:\n{metrics}");
+        }
+    }
+    drop(entry);
+    assert!(board.deliveries().is_empty());
 }
 
 #[tokio::test]

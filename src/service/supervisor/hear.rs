@@ -33,9 +33,16 @@ impl Session<'_> {
         }
         let Some(stand) = lives.iter_mut().find(|stand| stand.id == *target) else { return };
         if let Some(fault) = fault {
+            // Once for each trouble, not for each attempt.
+            let is_new = stand.fault.as_ref().is_none_or(|before| before.sentence != fault.sentence);
+            if is_new || !stand.in_trouble {
+                self.books.fault(Some(target), &fault, (self.clock)());
+            }
+            stand.in_trouble = true;
             stand.fault = Some(fault);
             stand.retries += 1;
         }
+        stand.in_trouble &= state != LiveState::Live;
         stand.state = Some(state);
     }
 
@@ -72,7 +79,7 @@ impl Session<'_> {
         };
         worker.heard = Instant::now();
         let message = match &mut self.commanded {
-            Some(commanded) => match commanded.hear(message) {
+            Some(commanded) => match commanded.hear(message, &mut self.books, (self.clock)()) {
                 Ok(answer) => return answer.into_iter().for_each(|answer| tell(worker, answer)),
                 Err(other) => other,
             },
@@ -124,6 +131,7 @@ impl Session<'_> {
             | FromWorker::Begins { .. }
             | FromWorker::Ends { .. }
             | FromWorker::Closed { .. } => tracing::warn!("the worker speaks of Targets that nobody commands"),
+            FromWorker::Note { at, note } => self.books.note(at, note),
             FromWorker::Fault(fault) => self.tell_people(fault),
             FromWorker::Ended { reason, fault } => {
                 worker.last_word = Some((reason, fault));

@@ -20,12 +20,13 @@ use recorder_core::upload::{Answer, Object, Piece, Refusal, Request, SentPart, T
 
 use super::verdict::trouble;
 use super::{BUFFER_LEN, COMPLETE, S3Store, time_for, timeouts};
+use crate::storage::books;
 use crate::storage::uploader::ObjectStore;
 
 /// Name of the metadata that tell our object from any other under its key.
 const IDENTITY: &str = "roomcast-upload";
-/// What we store.
-const CONTENT_TYPE: &str = "video/mp4";
+/// What films are.
+const FILM: &str = "video/mp4";
 /// More uploads to one key, or pages of parts, are not looked at.
 const MOST_PAGES: usize = 100;
 
@@ -102,7 +103,8 @@ impl S3Store {
     }
 
     async fn create(&self, key: String, identity: String) -> Result<Answer, Trouble> {
-        let request = self.client.create_multipart_upload().bucket(&self.bucket).key(key).content_type(CONTENT_TYPE);
+        let content = content_type(&key);
+        let request = self.client.create_multipart_upload().bucket(&self.bucket).key(key).content_type(content);
         let created = request.metadata(IDENTITY, identity).send().await.map_err(because)?;
         created.upload_id().map(|id| Answer::Created(id.to_owned())).ok_or(Trouble::Unavailable)
     }
@@ -166,13 +168,13 @@ impl S3Store {
 
     async fn put(&self, key: String, identity: String, len: u64, file: &Arc<Path>) -> Result<Answer, Trouble> {
         let piece = Piece { number: 1, offset: 0, len };
-        let md5 = sum_of(file, piece).await?;
+        let (md5, content) = (sum_of(file, piece).await?, content_type(&key));
         let sent = self
             .client
             .put_object()
             .bucket(&self.bucket)
             .key(key)
-            .content_type(CONTENT_TYPE)
+            .content_type(content)
             .metadata(IDENTITY, identity)
             .content_md5(STANDARD.encode(&md5))
             .content_length(i64::try_from(len).map_err(|_| Trouble::Refused(Refusal::TooLarge))?)
@@ -196,6 +198,10 @@ where
     let request_id = error.as_service_error().and_then(|service| service.meta().extra("aws_request_id"));
     tracing::debug!(?trouble, request_id, "the storage did not do what was asked");
     trouble
+}
+
+fn content_type(key: &str) -> &'static str {
+    if books::is_book(Path::new(key)) { books::CONTENT_TYPE } else { FILM }
 }
 
 fn unquoted(etag: &str) -> String {

@@ -6,6 +6,7 @@ use super::house::Asset;
 use super::messages;
 use super::room::{Kind, Outlet, RoomPlan, Sitting};
 use super::signaling::Out;
+use super::upload::UploadFate;
 use super::{Controller, PATIENCE, until, uuid};
 
 /// Somebody whom the test plays.
@@ -171,9 +172,51 @@ impl Controller {
         self.house().starts
     }
 
+    /// What recorders were given or proved themselves by so far: tickets and access tokens, to look for them where they must not be.
+    pub fn secrets(&self) -> Vec<String> {
+        let mut secrets = self.house().secrets.clone();
+        secrets.sort();
+        secrets.dedup();
+        secrets
+    }
+
+    /// What everybody was shown of a Target since a moderator came, in its order: only what was reported, not what a click made of it.
+    pub fn told_everybody(&self, moderator: &Person, target: &str) -> Vec<String> {
+        let heard = self.heard(moderator).into_iter().map(|message| message["payload"].clone());
+        let updates = heard.filter(|payload| payload["message"] == "stream_updated" && payload["target_id"] == target);
+        updates.filter_map(|payload| payload["status"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// The reason that everybody was told last for a Target's error.
+    pub fn reason(&self, moderator: &Person, target: &str) -> String {
+        let heard = self.heard(moderator).into_iter().rev().map(|message| message["payload"].clone());
+        let mut errors = heard.filter(|payload| payload["target_id"] == target && payload["status"] == "error");
+        errors.find_map(|payload| payload["reason"]["message"].as_str().map(str::to_owned)).unwrap_or_default()
+    }
+
     /// Close frames of recorders so far.
     pub fn close_frames(&self) -> u64 {
         self.house().close_frames
+    }
+
+    /// This happens to the next uploads, one after the other; to later ones nothing.
+    pub fn uploads_go(&self, fates: &[UploadFate]) {
+        self.house().upload_fates.extend(fates);
+    }
+
+    /// Lengths of the frames of each upload that is over.
+    pub fn upload_frames(&self) -> Vec<Vec<usize>> {
+        self.house().upload_frames.clone()
+    }
+
+    /// Answers to pings in uploads so far.
+    pub fn upload_pongs(&self) -> u64 {
+        self.house().upload_pongs
+    }
+
+    /// Waits until so many recordings are stored: what came last is stored when its connection has ended.
+    pub fn has_assets(&self, count: usize) -> Vec<Asset> {
+        until(PATIENCE, "recordings that are stored", || Some(self.assets()).filter(|assets| assets.len() == count))
     }
 
     /// Stored recordings.

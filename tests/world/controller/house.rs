@@ -1,6 +1,6 @@
 //! Everything that the controller knows: rooms, tickets, stored recordings, and how it misbehaves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::room::{Kind, Outlet, Room, RoomPlan, Sitting};
 use super::signaling::{Out, Seat};
 use super::token::Tokens;
+use super::upload::UploadFate;
 use super::{Publish, message, messages, uuid};
 
 /// How long a ticket lives.
@@ -61,10 +62,18 @@ pub(super) struct House {
     pub(super) rooms: BTreeMap<String, Room>,
     tickets: BTreeMap<String, Ticket>,
     pub(super) assets: Vec<Asset>,
+    /// What happens to the next uploads.
+    pub(super) upload_fates: VecDeque<UploadFate>,
+    /// Lengths of the frames of each upload that is over.
+    pub(super) upload_frames: Vec<Vec<usize>>,
+    /// Answers to pings in uploads so far.
+    pub(super) upload_pongs: u64,
     /// Start calls so far.
     pub(super) starts: u64,
     /// Close frames of recorders so far.
     pub(super) close_frames: u64,
+    /// What recorders were given or proved themselves by, and nobody else may see.
+    pub(super) secrets: Vec<String>,
 }
 
 impl House {
@@ -77,8 +86,12 @@ impl House {
             rooms: BTreeMap::new(),
             tickets: BTreeMap::new(),
             assets: Vec::new(),
+            upload_fates: VecDeque::new(),
+            upload_frames: Vec::new(),
+            upload_pongs: 0,
             starts: 0,
             close_frames: 0,
+            secrets: Vec::new(),
         }
     }
 
@@ -106,6 +119,7 @@ impl House {
         let ticket = format!("{room}#{}", &uuid().replace('-', "")[..27]);
         let life = if self.misbehaviour == Misbehaviour::ExpireTickets { Duration::ZERO } else { TICKET_LIFE };
         let breakout = breakout.map(str::to_owned);
+        self.secrets.extend(ticket.split_once('#').map(|(_, secret)| secret.to_owned()));
         self.tickets.insert(ticket.clone(), Ticket { room: room.into(), breakout, until: Instant::now() + life });
         Some(ticket)
     }

@@ -97,6 +97,7 @@ async fn serve(shared: &Arc<Shared>, mut stream: impl Wire) -> Option<()> {
                 let (status, headers, body) = unauthorized(refused);
                 answer(&mut stream, status, &headers, &body).await
             }
+            Err(upload::Refusal::Status(status)) => answer(&mut stream, status, "", "").await,
             Err(upload::Refusal::Query(why)) => answer(&mut stream, 400, "", &format!("Query deserialize error: {why}")).await,
         },
         _ => answer(&mut stream, 404, "", "").await,
@@ -161,6 +162,8 @@ fn start(shared: &Shared, request: &Request) -> (u16, String, String) {
     let internal = || refuse(500, "internal_server_error", "An internal server error occurred");
     let mut house = shared.house();
     house.starts += 1;
+    let bearer = request.header("authorization").and_then(|value| value.strip_prefix("Bearer ")).map(str::to_owned);
+    house.secrets.extend(bearer);
     if let Err(refused) = house.tokens.judge(request.header("authorization")) {
         return unauthorized(refused);
     }
@@ -209,7 +212,7 @@ fn ticket(shared: &Shared, request: &Request) -> Result<signaling::Seat, (u16, &
     house.use_ticket(ticket).ok_or((401, "invalid_ticket", EXPIRED))
 }
 
-fn is_uuid(text: &str) -> bool {
+pub(super) fn is_uuid(text: &str) -> bool {
     text.len() == 36
         && text.chars().enumerate().all(|(i, c)| if [8, 13, 18, 23].contains(&i) { c == '-' } else { c.is_ascii_hexdigit() })
 }

@@ -27,7 +27,8 @@ pub use api::Person;
 pub use house::{Asset, Misbehaviour};
 #[allow(unused_imports, reason = "each test program plays with others")]
 pub use room::{Kind, RoomPlan, StreamPlan};
-pub use token::Tokens;
+pub use token::{Roles, Tokens};
+pub use upload::UploadFate;
 
 use super::until;
 use house::House;

@@ -121,7 +121,7 @@ impl Witness {
                 self.people.insert(participant.clone());
                 self.listed.insert(participant.clone());
             }
-            ConferenceEvent::Consent { participant, given } => {
+            ConferenceEvent::Consent { participant, given, .. } => {
                 assert!(self.people.contains(participant));
                 self.consents.insert(participant.clone(), *given);
             }

@@ -43,7 +43,7 @@ fn line(action: &Action, names: &mut Names) -> String {
                 let p = names.of("p", participant.as_str());
                 format!("facts {p} {role:?}, hand {hand}, avatar {}, call-in {call_in}", avatar.is_some())
             }
-            ConferenceEvent::Consent { participant, given } => {
+            ConferenceEvent::Consent { participant, given, .. } => {
                 format!("consent {} {given}", names.of("p", participant.as_str()))
             }
             ConferenceEvent::Left { participant } => format!("left {}", names.of("p", participant.as_str())),

@@ -18,7 +18,7 @@ fn a_join_tells_everything_once_and_in_order() {
         tell(ConferenceEvent::Entered { title: Some(Pii::new("Weekly")) }),
         tell(ConferenceEvent::Joined { participant: id("p1"), name: Pii::new("Ada") }),
         tell(ConferenceEvent::Facts { participant: id("p1"), facts: Facts::default() }),
-        tell(ConferenceEvent::Consent { participant: id("p1"), given: false }),
+        tell(ConferenceEvent::Consent { participant: id("p1"), given: false, by: "control join_success" }),
         shown("rec", Light::Starting),
         wish("rec", TargetWish::Start(Delivery::Recording)),
         tell(ConferenceEvent::Listed),
@@ -41,7 +41,7 @@ fn only_what_changed_of_somebody_is_told() {
     let mut desk = Desk::inside(&join(recording("starting"), json!([somebody("p", "Bob")])));
     let bob = || somebody("p", "Bob");
     assert_eq!(desk.hear("control", message("update", bob(), json!({}))), []);
-    let consent = |given| Action::Tell(ConferenceEvent::Consent { participant: id("p"), given });
+    let consent = |given| Action::Tell(ConferenceEvent::Consent { participant: id("p"), given, by: "control update" });
     for given in [true, false, true] {
         let update = message("update", bob(), json!({"recording": {"consents_recording": given}}));
         assert_eq!(desk.hear("control", update.clone()), [consent(given)]);
@@ -64,12 +64,13 @@ fn whoever_comes_back_has_not_agreed() {
     let mut desk = Desk::inside(&join(json!({}), json!([])));
     let consenting = message("joined", somebody("p", "Bob"), json!({"recording": {"consents_recording": true}}));
     let actions = desk.hear("control", consenting);
-    assert!(actions.contains(&Action::Tell(ConferenceEvent::Consent { participant: id("p"), given: true })));
+    let consent = |given| Action::Tell(ConferenceEvent::Consent { participant: id("p"), given, by: "control joined" });
+    assert!(actions.contains(&consent(true)));
     let left = Action::Tell(ConferenceEvent::Left { participant: id("p") });
     assert_eq!(desk.hear("control", json!({"message": "left", "id": "p", "reason": "quit"})), [left]);
     assert_eq!(desk.hear("control", json!({"message": "left", "id": "p"})), []);
     let actions = desk.hear("control", message("joined", somebody("p", "Bob"), json!({})));
-    assert!(actions.contains(&Action::Tell(ConferenceEvent::Consent { participant: id("p"), given: false })), "{actions:?}");
+    assert!(actions.contains(&consent(false)), "{actions:?}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ fn asked() -> SessionSettings {
 
 impl Play {
     fn consents(&mut self, ms: u64, name: &str, given: bool) {
-        self.event(ms, ConferenceEvent::Consent { participant: id(name), given });
+        self.event(ms, ConferenceEvent::Consent { participant: id(name), given, by: "update" });
     }
 }
 
