@@ -12,6 +12,7 @@ use recorder_core::secret::Secret;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod admission;
 mod avatars;
 mod books;
 mod controller;
@@ -28,6 +29,7 @@ mod renditions;
 mod serve;
 mod value;
 
+pub use admission::{Admission, Limit};
 pub use avatars::Avatars;
 pub use books::Books;
 pub use controller::Controller;
@@ -88,6 +90,8 @@ pub struct Config {
     pub livekit: LiveKit,
     /// The service: `roomcast serve`.
     pub serve: Serve,
+    /// What the machine must have left for another Session of the service.
+    pub admission: Admission,
     /// The OpenTalk controller whose rooms are recorded.
     pub controller: Controller,
     /// The identity provider (Keycloak) of an OpenTalk controller, for Orders that come from it.
@@ -374,7 +378,13 @@ impl Config {
             .or_else(|| span("serve.signaling_grace", self.serve.signaling_grace, s(0), s(30)))
             .or_else(|| span("serve.reconnect_grace", self.serve.reconnect_grace, s(5), s(3600)))
             .or_else(|| span("serve.delivery_grace", self.serve.delivery_grace, s(0), s(3600)))
+            .or_else(|| span("serve.drain_timeout", self.serve.drain_timeout, s(0), s(24 * 3600)))
+            .or_else(|| span("serve.takeover_grace", self.serve.takeover_grace, s(0), s(600)))
             .or_else(|| self.serve.bad_name().map(|m| ("serve.display_name", m)))
+            .or_else(|| number("admission.cpu_percent", self.admission.cpu_percent, 10, 100))
+            .or_else(|| number("admission.session_cpu_percent", self.admission.session_cpu_percent, 1, 6400))
+            .or_else(|| number("admission.session_memory_mib", self.admission.session_memory_mib, 16, 65_536))
+            .or_else(|| number("admission.low_disk_percent", self.admission.low_disk_percent, 0, 50))
             .or_else(|| span("spool.keep", self.spool.keep, s(0), s(8760 * 3600)))
             .or_else(|| span("spool.keep_after_delivery", self.spool.keep_after_delivery, s(0), s(8760 * 3600)))
             .or_else(|| self.storage.bad_endpoint().map(|m| ("storage.endpoint", m)))

@@ -178,7 +178,7 @@ async fn ten_rooms_at_two_services_with_three_slots_each() {
             one = second.take() => one,
         };
         if one.capacity == Capacity::Refuse {
-            assert!(begun.elapsed() >= Duration::from_millis(1500), "refused before anybody else could come");
+            assert!(begun.elapsed() >= Duration::from_millis(900), "refused before anybody else could come");
         }
         taken.push(one);
     }

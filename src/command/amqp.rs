@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use recorder_core::fault::Fault;
 use recorder_core::secret::Secret;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::trust::Trust;
 
@@ -30,6 +30,9 @@ pub use room::{BadCommand, Room};
 
 /// Orders that may wait to be taken. There is one at a time for each way in which they come.
 const ORDERS: usize = 4;
+
+/// Rooms that may be wanted without a command at the same time: as many as any service has Sessions.
+const WISHES: usize = 256;
 
 /// Where the broker is, and who we are there.
 #[derive(Clone, Debug)]
@@ -93,6 +96,14 @@ pub enum Standing {
 pub struct Orders {
     slots: watch::Sender<Option<u32>>,
     standing: watch::Receiver<Standing>,
+    wanted: mpsc::Sender<Wanted>,
+}
+
+/// A room that is wanted without a command.
+#[derive(Debug)]
+struct Wanted {
+    room: Room,
+    answer: oneshot::Sender<Option<Claim>>,
 }
 
 impl Orders {
@@ -101,8 +112,17 @@ impl Orders {
         let (slots, free) = watch::channel(None);
         let (told, standing) = watch::channel(Standing::Connecting);
         let (orders, received) = mpsc::channel(ORDERS);
-        tokio::spawn(desk::Desk::new(settings, free, orders, told).run());
-        (Self { slots, standing }, received)
+        let (wanted, wishes) = mpsc::channel(WISHES);
+        tokio::spawn(desk::Desk::new(settings, free, wishes, orders, told).run());
+        (Self { slots, standing, wanted }, received)
+    }
+
+    /// Makes a room ours without a command, as soon as the broker is there; `None` when it is somebody's, ourselves included. Rooms that are wanted before
+    /// [`Orders::slots_free`] is called come before all commands.
+    pub fn claim(&self, room: Room) -> impl Future<Output = Option<Claim>> + use<> {
+        let (answer, answered) = oneshot::channel();
+        let asked = self.wanted.try_send(Wanted { room, answer });
+        async move { if asked.is_ok() { answered.await.unwrap_or(None) } else { None } }
     }
 
     /// So many Sessions may still begin here. To be called before [`Ack::taken`] when an Order takes a slot: the next command may come right after that.

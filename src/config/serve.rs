@@ -31,6 +31,13 @@ pub struct Serve {
     pub reconnect_grace: Span,
     /// How long to stay in the room for the news that a recording is stored, 0s to 1h.
     pub delivery_grace: Span,
+    /// Asked to stop, go on with the Sessions that run for so long, 0s to 24h, and take no new Orders; then end them in order, which takes about ten
+    /// seconds, or until what they have recorded is stored (at most `delivery_grace`). Asked again, end at once. Whoever asks must wait
+    /// for longer than both together before they kill: systemd by `TimeoutStopSec`, Kubernetes by `terminationGracePeriodSeconds`.
+    pub drain_timeout: Span,
+    /// After a crash, go on in rooms that were left for less than this, 0s to 10m: in the same recordings, without a new click. What was left for longer is
+    /// finished and stored, no more. 0s: always so.
+    pub takeover_grace: Span,
     /// The name of the recorder in the room, 1 to 100 characters.
     pub display_name: String,
 }
@@ -67,6 +74,8 @@ impl Default for Serve {
             signaling_grace: Span::from_secs(3),
             reconnect_grace: Span::from_secs(60),
             delivery_grace: Span::from_secs(60),
+            drain_timeout: Span::from_secs(0),
+            takeover_grace: Span::from_secs(30),
             display_name: "Roomcast".into(),
         }
     }

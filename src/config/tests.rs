@@ -10,7 +10,7 @@ fn error_of(text: &str) -> String {
 
 /// What serde says of an unknown section.
 const SECTIONS: &str = "`programme`, `renditions`, `mixer`, `sound`, `session`, `spool`, `books`, `layout`, `strip`, `slates`, `avatars`, `livekit`, \
-                        `serve`, `controller`, `keycloak`, `rabbitmq`, `storage`, `live`, `destinations`, `http`, `monitor`, `log`";
+                        `serve`, `admission`, `controller`, `keycloak`, `rabbitmq`, `storage`, `live`, `destinations`, `http`, `monitor`, `log`";
 
 #[test]
 fn bad_files_have_exact_messages() {

@@ -12,8 +12,8 @@ use std::time::Duration;
 use crate::dice::Dice;
 use crate::time::SessionTime;
 
-/// So long a message waits for a service with a free slot. Whoever pressed the button is told that nobody came after 5 s.
-pub const PATIENCE: Duration = Duration::from_millis(1500);
+/// So long a message waits for a service with a free slot. Whoever pressed the button is to know within two seconds, and half of that is the way into the room.
+pub const PATIENCE: Duration = Duration::from_millis(900);
 /// How often a full service looks at the queue.
 pub const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Nothing is taken for so long after an Order that was not wanted here.
@@ -132,18 +132,18 @@ mod tests {
         intake.set_free(0);
         let mut look = |ms, messages, consumers| intake.saw(messages, consumers, at(ms));
         assert!(!look(0, 4, 0));
-        assert!(!look(1250, 4, 0));
-        assert!(look(1500, 4, 0));
+        assert!(!look(899, 4, 0));
+        assert!(look(900, 4, 0));
         // The others have waited as long, or came when nobody was to be had.
-        assert!(look(1510, 3, 0));
+        assert!(look(910, 3, 0));
         // None is left: the next one waits again.
-        assert!(!look(1750, 0, 0));
-        assert!(!look(2000, 1, 0));
+        assert!(!look(1150, 0, 0));
+        assert!(!look(1400, 1, 0));
         // Somebody with a free slot is there.
-        assert!(!look(3400, 1, 1));
-        assert!(!look(3500, 1, 0));
-        assert!(!look(4999, 1, 0));
-        assert!(look(5000, 1, 0));
+        assert!(!look(2250, 1, 1));
+        assert!(!look(2500, 1, 0));
+        assert!(!look(3399, 1, 0));
+        assert!(look(3400, 1, 0));
     }
 
     #[test]
@@ -155,8 +155,8 @@ mod tests {
         assert!(!intake.saw(1, 0, at(2000)));
         intake.set_free(0);
         assert!(!intake.saw(1, 0, at(2250)));
-        assert!(!intake.saw(1, 0, at(3500)));
-        assert!(intake.saw(1, 0, at(3750)));
+        assert!(!intake.saw(1, 0, at(3149)));
+        assert!(intake.saw(1, 0, at(3150)));
     }
 
     #[test]

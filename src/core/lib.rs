@@ -5,7 +5,9 @@
 //! Every decision maker has the same shape: `handle(input, now)`, then drain `poll_action()`, then sleep until `poll_wake()`.
 
 pub mod address;
+pub mod admission;
 pub mod books;
+pub mod claim;
 pub mod clock_model;
 pub mod conference;
 pub mod controller_upload;

@@ -32,7 +32,7 @@ use crate::time::SessionTime;
 
 pub use crate::supervision::Caution;
 pub use outcome::{Outcome, WhyOver};
-pub use settings::{Commanded, Framing, Resumed, SessionSettings};
+pub use settings::{Commanded, Framing, Resumed, SessionSettings, Withheld};
 
 /// What the Session is told.
 #[derive(Clone, PartialEq, Debug)]
@@ -59,6 +59,8 @@ pub enum Input {
     },
     /// The Conference has asked for us once more, although we are here: a moderator wants something that we may not have been told.
     OrderedAgain,
+    /// This is not delivered from now on: what runs of it ends, with the reason told, and so is answered who wants it.
+    Withhold(Withheld),
     /// Show people in this layout from now on, in all Renditions that have none of their own; nothing else changes.
     Layout(Layout),
     /// No programme can be made any more, and no other worker would do better: end all Takes with what they have, and leave.
@@ -262,6 +264,7 @@ impl Session {
             now,
             settings,
         };
+        session.end_withheld(now);
         session.derive(now);
         session
     }
@@ -281,6 +284,7 @@ impl Session {
             Input::Target { id, report } => self.target_reports(&id, report, now),
             Input::Delivered { target, run, fault } => self.delivered(&target, run, fault),
             Input::OrderedAgain => self.ordered_again(now),
+            Input::Withhold(withheld) => self.withhold(withheld, now),
             Input::Layout(layout) => {
                 self.settings.layout = layout;
                 let framed = self.seating.iter_mut().zip(&self.settings.renditions);

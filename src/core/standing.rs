@@ -14,7 +14,7 @@
 //! | paused, or about to be | paused |
 //! | failed, also after the stop: what was recorded could not be stored | error |
 //!
-//! When: at most one change in [`CALM`], except that what follows from a moderator's own action is told at once. Some controllers reset a Target silently
+//! When: at most one change in [`CALM`], except that what follows from a moderator's own action, or ends `starting`, is told at once. Some controllers reset a Target silently
 //! five seconds after the click unless something is active by then, so whatever else holds is told again at [`RENEWED_AFTER`]. When the
 //! Conference shows something else than it was told, it is told again.
 
@@ -118,7 +118,9 @@ impl Reporter {
         };
         // A moderator who wants what is so already is answered all the same.
         let answered = self.acted && is_outcome(light) && self.told.is_some();
-        let calm = self.told_at.is_none_or(|at| at + CALM <= now) || self.told.is_none();
+        // Whoever sees "starting" waits for what comes of it, also after another worker has taken over.
+        let is_awaited = self.told.as_ref().is_none_or(|told| told.light() == Light::Starting);
+        let calm = is_awaited || self.told_at.is_none_or(|at| at + CALM <= now);
         self.waits = changed && !self.acted && !calm;
         if !(changed && !self.waits || renewed || contradicted || answered) {
             return None;

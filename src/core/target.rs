@@ -258,6 +258,24 @@ impl Target {
         std::mem::take(&mut self.open) || parked
     }
 
+    /// It may not go on. True when it must be told: a Take is open, was paused, or was about to begin.
+    pub(crate) fn fail(&mut self, fault: Fault, now: SessionTime) -> bool {
+        use TargetState::{Idle, Live, Paused, Pausing, Starting};
+        self.again = false;
+        if !matches!(self.state, Idle | Starting { .. } | Live { .. } | Pausing { .. } | Paused) {
+            return false;
+        }
+        (self.state, self.open) = (TargetState::Failed { fault, since: now, closed: false }, false);
+        true
+    }
+
+    /// Nobody will serve it. One that is being closed is left to that.
+    pub(crate) fn refuse(&mut self, fault: Fault, now: SessionTime) {
+        if matches!(self.state, TargetState::Ended | TargetState::Failed { closed: true, .. }) {
+            self.state = TargetState::Failed { fault, since: now, closed: true };
+        }
+    }
+
     /// Whether the destination refuses the stream although it has never taken it.
     pub(crate) fn is_refused(&self, state: &LiveState) -> bool {
         matches!(state, LiveState::Refused { .. }) && !self.was_live

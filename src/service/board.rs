@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use recorder_core::admission::{Machine, Shortage};
 use recorder_core::fault::Fault;
 use recorder_core::ids::SessionId;
 use recorder_core::layout::NamedText;
@@ -86,6 +87,15 @@ pub struct Capacity {
     pub most: usize,
 }
 
+/// What the machine has and uses, and what another Session would have too little of.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Load {
+    /// The machine.
+    pub machine: Machine,
+    /// What there is too little of.
+    pub shortage: Option<Shortage>,
+}
+
 /// What all Sessions since the start of this process have done, those that are over included. Nothing in it ever falls.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Totals {
@@ -113,6 +123,8 @@ pub struct Totals {
     pub live_retries: u64,
     /// Processor time of all workers.
     pub cpu: Duration,
+    /// Orders that were refused, because there was no room for them.
+    pub refused: u64,
 }
 
 /// All Sessions of this process. Cheap to clone.
@@ -126,6 +138,7 @@ struct Shared {
     most: usize,
     /// Why no new Session can be taken, when it is not for lack of room.
     not_ready: Option<String>,
+    load: Option<Load>,
     running: BTreeMap<SessionId, Place>,
     /// Newest last.
     over: VecDeque<Posted>,
@@ -158,7 +171,8 @@ impl Board {
     pub fn new(most: usize) -> Self {
         let (running, over, past) = (BTreeMap::new(), VecDeque::new(), Totals::default());
         let deliveries = Deliveries::default();
-        Self { shared: Arc::new(Mutex::new(Shared { most, not_ready: None, running, over, past, serial: 0, deliveries })) }
+        let shared = Shared { most, not_ready: None, load: None, running, over, past, serial: 0, deliveries };
+        Self { shared: Arc::new(Mutex::new(shared)) }
     }
 
     /// A place for a Session that begins, with the layout that it begins with. A second one of the same name takes the place of the first.
@@ -182,6 +196,21 @@ impl Board {
     /// Why no new Session can be taken, when it is not for lack of room.
     pub fn not_ready(&self) -> Option<String> {
         self.shared().not_ready.clone()
+    }
+
+    /// How the machine stands.
+    pub fn set_load(&self, load: Load) {
+        self.shared().load = Some(load);
+    }
+
+    /// How the machine stands, where that is looked at.
+    pub fn load(&self) -> Option<Load> {
+        self.shared().load
+    }
+
+    /// An Order was refused, because there was no room for it.
+    pub fn refused(&self) {
+        self.shared().past.refused += 1;
     }
 
     /// How much work this process takes.

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use recorder_core::claim::{Claimed, ClaimedTarget};
 use recorder_core::fault::Fault;
 use recorder_core::ids::{SessionId, TakeId, TargetId};
 use recorder_core::secret::Secret;
@@ -17,7 +18,7 @@ use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
 use super::books::Books;
-use super::job::{CommandedJob, FromWorker, ResumedTarget, ToWorker, WantedTarget};
+use super::job::{CommandedJob, FormerTarget, FromWorker, ResumedTarget, ToWorker, WantedTarget, Withheld};
 use crate::storage::RecordingUploads;
 use crate::storage::books::Closing;
 use crate::target::claim::Claim;
@@ -35,12 +36,49 @@ pub struct CommandedOrder {
     pub reconnect_grace: Duration,
     /// How long to stay in the room for the news that a recording is stored.
     pub delivery_grace: Duration,
-    /// Nothing is delivered: moderators are told why.
-    pub refusal: Option<Fault>,
+    /// What is not delivered, and what moderators are told about it.
+    pub withheld: Withheld,
+    /// What the Session was at when an earlier supervisor of it was killed.
+    pub former: Former,
+    /// The folder of the Session's claim, for its workers to hold.
+    pub claim: Option<PathBuf>,
     /// Who gives tickets, permits Targets, and stores what was recorded.
     pub steward: Box<dyn Steward>,
+    /// What is said to the Session while it runs.
+    pub words: mpsc::Receiver<Word>,
+}
+
+/// What is said to a Session that runs.
+#[derive(Clone, Debug)]
+pub enum Word {
     /// The Conference has asked for the Session once more.
-    pub again: mpsc::Receiver<()>,
+    OrderedAgain,
+    /// This is not delivered from now on. After [`Withheld::Everything`] nothing else counts.
+    Withhold(Withheld),
+}
+
+/// What a Session was at when its supervisor was killed.
+#[derive(Debug, Default)]
+pub struct Former {
+    /// Recordings that go on in their folders.
+    pub recordings: Vec<FormerRecording>,
+    /// What is known by its name only.
+    pub wanted: Vec<FormerTarget>,
+}
+
+/// A recording that goes on.
+#[derive(Debug)]
+pub struct FormerRecording {
+    /// Which Target.
+    pub target: TargetId,
+    /// Which of its deliveries.
+    pub run: u32,
+    /// The Take that comes next.
+    pub next: TakeId,
+    /// A moderator had paused it.
+    pub paused: bool,
+    /// Where it is.
+    pub kept: Kept,
 }
 
 /// Who does for a Session what needs more than the Session has. The futures run as tasks; dropping the Session does not end them.
@@ -52,6 +90,8 @@ pub trait Steward: Send {
     /// Ends the files of a recording, and stores them, and its books with them. `None` when every place that it is meant for has it: a storage says so, a
     /// controller has taken all of it.
     fn deliver(&mut self, recording: Kept, books: Option<Closing>) -> Later<Option<Fault>>;
+    /// What the Session is at, complete, for whoever has to go on with it.
+    fn note(&mut self, targets: Vec<ClaimedTarget>);
 }
 
 /// A Target that somebody wants.
@@ -97,7 +137,7 @@ pub(super) enum Done {
 #[derive(Debug)]
 pub(super) enum Woken {
     Done(Done),
-    OrderedAgain,
+    Said(Word),
 }
 
 /// A delivery that runs, is paused, or is being closed.
@@ -124,7 +164,9 @@ pub(super) struct Commanded {
     ticket: Ticket,
     tasks: mpsc::UnboundedSender<Done>,
     done: mpsc::UnboundedReceiver<Done>,
-    again_open: bool,
+    words_open: bool,
+    /// What was noted last.
+    noted: Vec<ClaimedTarget>,
 }
 
 enum Ticket {
@@ -135,11 +177,12 @@ enum Ticket {
 
 impl Commanded {
     /// Nothing is wanted yet; the first ticket is asked for at once, because people wait.
-    pub(super) fn new(order: CommandedOrder, session: SessionId) -> Self {
+    pub(super) fn new(mut order: CommandedOrder, session: SessionId) -> Self {
         // Bounded by what is in progress: a ticket, and one answer for each Target.
         let (tasks, done) = mpsc::unbounded_channel();
-        let (entries, ticket) = (Vec::new(), Ticket::None);
-        let mut all = Self { order, session, entries, ticket_wanted: false, ticket, tasks, done, again_open: true };
+        let resumed = std::mem::take(&mut order.former.recordings).into_iter().map(Entry::resumed);
+        let (entries, ticket, noted) = (resumed.collect(), Ticket::None, Vec::new());
+        let mut all = Self { order, session, entries, ticket_wanted: false, ticket, tasks, done, words_open: true, noted };
         all.ask_for_ticket();
         all
     }
@@ -158,9 +201,26 @@ impl Commanded {
         CommandedJob {
             reconnect_grace: self.order.reconnect_grace,
             delivery_grace: self.order.delivery_grace,
-            refusal: self.order.refusal.clone(),
+            withheld: self.order.withheld.clone(),
             resumed: resumed.collect(),
+            wanted: self.order.former.wanted.clone(),
+            claim: self.order.claim.clone(),
         }
+    }
+
+    /// The recordings that go on keep their books.
+    pub(super) fn open_books(&self, books: &mut Books, now: SessionTime) {
+        for entry in &self.entries {
+            if let Some(kept) = entry.kept() {
+                books.begin(&entry.target, entry.run, now);
+                books.place(&entry.target, entry.run, kept.folder.clone());
+            }
+        }
+    }
+
+    /// Whether an earlier supervisor had the Session.
+    pub(super) fn goes_on(&self) -> bool {
+        !self.entries.is_empty() || !self.order.former.wanted.is_empty()
     }
 
     /// Who may be recorded.
@@ -178,16 +238,32 @@ impl Commanded {
         loop {
             tokio::select! {
                 Some(done) = self.done.recv() => return Woken::Done(done),
-                again = self.order.again.recv(), if self.again_open => match again {
-                    Some(()) => return Woken::OrderedAgain,
-                    None => self.again_open = false,
+                word = self.order.words.recv(), if self.words_open => match word {
+                    Some(word) => return Woken::Said(word),
+                    None => self.words_open = false,
                 },
             }
         }
     }
 
-    /// What a task has brought; the answer is for the worker.
-    pub(super) fn take(&mut self, done: Done, books: &mut Books) -> Option<ToWorker> {
+    /// What woke the task; the answer is for the worker.
+    pub(super) fn take(&mut self, woken: Woken, books: &mut Books) -> Option<ToWorker> {
+        let answer = match woken {
+            Woken::Said(Word::OrderedAgain) => Some(ToWorker::OrderedAgain),
+            // A Session that delivers nothing does not begin to: it was refused, or it ends.
+            Woken::Said(Word::Withhold(_)) if matches!(self.order.withheld, Withheld::Everything(_)) => None,
+            Woken::Said(Word::Withhold(withheld)) => {
+                // Also for a worker that takes the place of this one.
+                self.order.withheld.clone_from(&withheld);
+                Some(ToWorker::Withhold(withheld))
+            }
+            Woken::Done(done) => self.brought(done, books),
+        };
+        self.note();
+        answer
+    }
+
+    fn brought(&mut self, done: Done, books: &mut Books) -> Option<ToWorker> {
         match done {
             Done::Ticket(answer) => {
                 self.ticket = Ticket::Here(answer);
@@ -232,6 +308,12 @@ impl Commanded {
         books: &mut Books,
         now: SessionTime,
     ) -> Result<Option<ToWorker>, FromWorker> {
+        let answer = self.heard(message, books, now)?;
+        self.note();
+        Ok(answer)
+    }
+
+    fn heard(&mut self, message: FromWorker, books: &mut Books, now: SessionTime) -> Result<Option<ToWorker>, FromWorker> {
         match message {
             FromWorker::NeedTicket => {
                 self.ticket_wanted = true;
@@ -246,6 +328,7 @@ impl Commanded {
                 let wanted = Wanted { session: self.session.clone(), target: target.clone(), run, what: what.clone() };
                 let (next, of) = (TakeId(1), target.clone());
                 self.entries.retain(|entry| entry.target != target);
+                self.order.former.wanted.retain(|former| former.target != target);
                 self.entries.push(Entry { target, run, what, next, paused: false, ending: false, admitted: None });
                 let asking = self.order.steward.admit(wanted);
                 self.spawn(async move { Done::Admitted { target: of, run, answer: asking.await } });
@@ -270,6 +353,17 @@ impl Commanded {
     pub(super) fn worker_died(&mut self, books: &mut Books, now: SessionTime) {
         self.ticket_wanted = false;
         self.close(books, now, |entry| entry.ending);
+        self.note();
+    }
+
+    /// Tells whoever keeps note of it what changed.
+    fn note(&mut self) {
+        let wanted = self.order.former.wanted.iter().map(FormerTarget::claimed);
+        let now: Vec<_> = self.entries.iter().filter(|entry| !entry.ending).map(Entry::claimed).chain(wanted).collect();
+        if now != self.noted {
+            self.noted.clone_from(&now);
+            self.order.steward.note(now);
+        }
     }
 
     /// The Session is over: everything that was recorded is stored, by tasks that go on without it.
@@ -335,6 +429,21 @@ impl Commanded {
 }
 
 impl Entry {
+    fn resumed(former: FormerRecording) -> Self {
+        let FormerRecording { target, run, next, paused, kept } = former;
+        let (what, admitted) = (WantedTarget::Recording, Some(Admitted::Recording(kept)));
+        Self { target, run, what, next, paused, ending: false, admitted }
+    }
+
+    fn claimed(&self) -> ClaimedTarget {
+        let folder = || Some(self.kept()?.folder.file_name()?.to_string_lossy().into_owned());
+        let what = match &self.what {
+            WantedTarget::Recording => Claimed::Recording { folder: folder() },
+            WantedTarget::Live { .. } => Claimed::Live,
+        };
+        ClaimedTarget { target: self.target.clone(), run: self.run, next: self.next, paused: self.paused, what }
+    }
+
     fn kept(&self) -> Option<&Kept> {
         match &self.admitted {
             Some(Admitted::Recording(kept)) => Some(kept),
@@ -342,3 +451,7 @@ impl Entry {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "commanded_tests.rs"]
+mod tests;

@@ -1,38 +1,54 @@
 //! Runs many Sessions: takes Orders, gives each a Session, and ends in order.
 //!
-//! In: Orders from a broker, wishes to stop. Out: Sessions, each a task with a worker of its own. One task owns the list; a Session that fails takes no other
-//! with it. It refuses what it has no slot for, and says so in the room. It touches no media, and survives whatever happens to a worker.
+//! In: Orders from a broker, Sessions that a process before this one has left, wishes to stop. Out: Sessions, each a task with a worker of its own. One task
+//! owns the list; a Session that fails takes no other with it. It refuses what it has no room for, and says so in the room. It touches no media, and
+//! survives whatever happens to a worker.
+//!
+//! Asked to stop, it takes no Orders, and lets Sessions go on for as long as it may. Then it ends their Targets with a reason that moderators see, and waits
+//! until everything is stored. Asked again, it ends at once: workers end their Takes by themselves, and the next process goes on.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use recorder_core::fault::{Blame, Fault, Retry, Scope};
-use recorder_core::ids::{SessionId, TargetId};
-use recorder_core::live::LiveState;
-use tokio::sync::mpsc;
+use recorder_core::admission::{Admission, Limits};
+use recorder_core::ids::SessionId;
+use recorder_core::session::Withheld;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
+use super::admission::Measured;
 use super::board::Board;
-use super::commanded::CommandedOrder;
+use super::claims::Claims;
+use super::commanded::Word;
+use super::door::{Door, ending};
+use super::hosted::{Hosted, Origin};
 use super::keeping::Keeping;
-use super::order::{Clock, Outcome, Patience, Room, SessionOrder, Snapshot, View};
-use super::process::OwnProgram;
+use super::order::{Outcome, Room, SessionOrder};
 use super::steward::{Business, RoomSteward};
-use super::supervisor;
+use super::takeover::{Return, Settled};
 use crate::clock::SessionClock;
 use crate::command::amqp::{self, Capacity, OrderReceived, Orders, Standing};
 use crate::conference::opentalk::controller::Controller;
 use crate::conference::opentalk::start::StartRoom;
 use crate::identity::Identity;
 
+/// Words that may wait for a Session: one from each who has something to say.
+const WORDS: usize = 8;
+
 /// Everything that the Sessions of a service have in common.
 pub struct HostSettings {
     /// Sessions at once.
     pub slots: u32,
+    /// What the machine must have left for another one.
+    pub limits: Limits,
+    /// How the machine stands.
+    pub measured: watch::Receiver<Option<Measured>>,
+    /// How long Sessions may go on when the service is asked to stop.
+    pub drain_timeout: Duration,
     /// Makes the part of an Order that does not depend on the room.
     pub plan: Box<dyn Fn(SessionId, u64) -> SessionOrder + Send>,
-    /// As in [`CommandedOrder`], but for the Steward.
+    /// What holds for every Session.
     pub terms: Terms,
     /// Who we are.
     pub identity: Identity,
@@ -59,11 +75,11 @@ pub struct HostSettings {
 pub struct Terms {
     /// Who may be recorded.
     pub consent: recorder_core::stage::ConsentRule,
-    /// As in [`CommandedOrder`].
+    /// As in [`CommandedOrder`](super::commanded::CommandedOrder).
     pub signaling_grace: Duration,
-    /// As in [`CommandedOrder`].
+    /// As in [`CommandedOrder`](super::commanded::CommandedOrder).
     pub reconnect_grace: Duration,
-    /// As in [`CommandedOrder`].
+    /// As in [`CommandedOrder`](super::commanded::CommandedOrder).
     pub delivery_grace: Duration,
 }
 
@@ -77,7 +93,16 @@ struct Ended {
 /// A Session that runs.
 struct Running {
     session: SessionId,
+    words: mpsc::Sender<Word>,
     stop: mpsc::Sender<()>,
+}
+
+/// What an earlier process has left, and what becomes of it.
+pub struct Left {
+    /// Claims that will be settled.
+    pub count: u32,
+    /// One word for each.
+    pub settled: mpsc::UnboundedReceiver<Settled>,
 }
 
 /// The service.
@@ -87,8 +112,9 @@ pub struct Host {
     running: BTreeMap<amqp::Room, Running>,
     tasks: JoinSet<Ended>,
     business: Business,
-    /// Slots that are taken.
-    taken: u32,
+    door: Door,
+    /// When Sessions must end, once it is asked to stop.
+    end_at: Option<Instant>,
     /// Sessions that were begun, so that each has a name of its own.
     begun: u64,
 }
@@ -97,125 +123,191 @@ impl Host {
     /// A service that takes its first Order when it runs.
     pub fn new(settings: HostSettings, orders: Orders) -> Self {
         let (running, tasks) = (BTreeMap::new(), JoinSet::new());
-        Self { settings, orders, running, tasks, business: Business::new(), taken: 0, begun: 0 }
+        let door = Door::new(settings.slots, Admission::new(settings.limits));
+        Self { settings, orders, running, tasks, business: Business::new(), door, end_at: None, begun: 0 }
     }
 
     /// Runs until somebody wants it to stop, and everything that was accepted is stored. A second wish ends it at once.
-    pub async fn run(mut self, mut received: mpsc::Receiver<OrderReceived>, stops: &mut mpsc::Receiver<()>) {
+    pub async fn run(mut self, mut received: mpsc::Receiver<OrderReceived>, mut left: Left, stops: &mut mpsc::Receiver<()>) {
+        self.door.reserve(left.count);
         self.tell_slots();
         let mut standing = self.orders.standing();
-        loop {
+        let mut measured = self.settings.measured.clone();
+        while !self.door.is_closed() || !self.tasks.is_empty() {
             let told = standing.borrow_and_update().clone();
             self.tell_standing(&told);
             tokio::select! {
                 Ok(()) = standing.changed() => {}
                 Some(order) = received.recv() => self.take(order),
-                Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => self.ended(ended.ok()),
-                stop = stops.recv() => {
-                    if stop.is_some() {
-                        tracing::info!(sessions = self.running.len(), "stopping: no more orders are taken, and all takes end");
-                    }
-                    break;
+                Some(settled) = left.settled.recv() => self.settled(settled),
+                Ok(()) = measured.changed() => {
+                    let seen = measured.borrow_and_update().clone();
+                    self.measured(&seen.unwrap_or_default());
                 }
+                Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => self.ended(ended.ok()),
+                () = until(self.end_at), if self.end_at.is_some() => self.end_sessions(),
+                _ = stops.recv() => match self.door.is_closed() {
+                    false => self.drain(),
+                    true => return end_at_once(),
+                },
             }
         }
-        self.orders.slots_free(0);
         drop(received);
-        self.running.values().for_each(|running| _ = running.stop.try_send(()));
-        let finishing = async {
-            while let Some(ended) = self.tasks.join_next().await {
-                self.ended(ended.ok());
-            }
-            self.business.over().await;
-        };
         tokio::select! {
-            () = finishing => tracing::info!("everything that was accepted is stored"),
-            _ = stops.recv() => tracing::warn!("ended at once; what is not stored is kept in the spool"),
+            () = self.business.over() => tracing::info!("everything that was accepted is stored"),
+            _ = stops.recv() => end_at_once(),
+        }
+    }
+
+    /// Takes no more Orders.
+    fn drain(&mut self) {
+        let limit = self.settings.drain_timeout;
+        tracing::info!(sessions = self.running.len(), limit_s = limit.as_secs(), "stopping: no more orders are taken");
+        self.door.close();
+        self.tell_slots();
+        self.end_at = Some(Instant::now() + limit);
+    }
+
+    /// Ends what still runs, with a reason.
+    fn end_sessions(&mut self) {
+        self.end_at = None;
+        tracing::info!(sessions = self.running.len(), "all takes end");
+        self.say_to_all(&Word::Withhold(Withheld::Everything(ending())));
+    }
+
+    fn say_to_all(&self, word: &Word) {
+        for running in self.running.values() {
+            if running.words.try_send(word.clone()).is_err() {
+                // One that hears nothing is ended without a reason.
+                tracing::warn!(session.id = %running.session, "a session does not listen");
+                _ = running.stop.try_send(());
+            }
         }
     }
 
     /// Tells operators whether orders can come.
     fn tell_standing(&mut self, standing: &Standing) {
         let ready = match standing {
+            _ if self.door.is_closed() => Err("The service is stopping, and takes no more Orders.".to_owned()),
             Standing::Connected => Ok(()),
             Standing::Connecting => Err("The message broker was not reached yet.".to_owned()),
             Standing::Away(fault) => Err(fault.sentence.clone()),
         };
-        if *standing == Standing::Connected && self.settings.board.not_ready().is_some() {
+        if ready.is_ok() && self.settings.board.not_ready().is_some() {
             tracing::info!(slots = self.settings.slots, "ready for orders");
         }
         self.settings.board.set_ready(ready);
     }
 
     fn tell_slots(&self) {
-        self.orders.slots_free(self.settings.slots.saturating_sub(self.taken));
+        self.orders.slots_free(self.door.free());
+        if let Some(load) = self.door.load() {
+            self.settings.board.set_load(load);
+        }
+    }
+
+    fn measured(&mut self, measured: &Measured) {
+        let before = self.door.shortage();
+        let has_changed = self.door.measured(measured);
+        let shortage = self.door.shortage();
+        if shortage != before {
+            tracing::info!(too_little = ?shortage, "what another session would have too little of");
+        }
+        self.tell_slots();
+        if has_changed {
+            let withheld = self.door.withheld();
+            match &withheld {
+                Withheld::Nothing => tracing::info!("the disk has room for recordings again"),
+                _ => tracing::error!("the disk of the spool is nearly full: recordings are finished"),
+            }
+            self.say_to_all(&Word::Withhold(withheld));
+        }
     }
 
     fn take(&mut self, order: OrderReceived) {
-        let OrderReceived { room, capacity, mut claim, ack, is_repeated } = order;
+        let OrderReceived { room, capacity, claim, ack, is_repeated } = order;
+        let refusal = match capacity {
+            // It was on its way when we were asked to stop: another service takes it, or it comes again to be refused. At the end nobody is kept by it.
+            Capacity::Serve if self.door.is_closed() => return,
+            Capacity::Refuse if self.door.is_closed() && self.end_at.is_none() => return,
+            Capacity::Serve => self.door.shortage().map(|_| self.door.refusal()),
+            Capacity::Refuse => Some(self.door.refusal()),
+        };
         self.begun += 1;
         let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let session = SessionId::new(format!("{seconds}-{}-{}", std::process::id(), self.begun));
-        let took_slot = capacity == Capacity::Serve;
-        let (again, commands) = mpsc::channel(1);
-        let (stop, stops) = mpsc::channel(2);
-        tracing::info!(session.id = %session, room = %room, repeated = is_repeated, refused = !took_slot, "an order");
-        let order = self.order(&room, session.clone(), took_slot, commands);
-        self.running.insert(room.clone(), Running { session, stop });
-        if took_slot {
-            self.taken += 1;
-            // Before the command is acknowledged: the next one may come right after it.
-            self.tell_slots();
+        let refused = refusal.as_ref().map(|fault| fault.sentence.as_str());
+        tracing::info!(session.id = %session, room = %room, repeated = is_repeated, refused, "an order");
+        let took_slot = refusal.is_none();
+        match took_slot {
+            true => self.door.reserve(1),
+            false => self.settings.board.refused(),
         }
-        ack.taken();
-        let worker = self.settings.worker.clone();
-        let mut entry = self.settings.board.session(order.0.session.clone(), order.0.look.layout.clone());
-        let running = async move {
-            let (order, clock) = order;
-            let mut launcher = OwnProgram { arguments: worker };
-            let mut stops = stops;
-            let mut view = Log;
-            let session = supervisor::run(order, &mut launcher, &mut stops, &mut view, &mut entry, clock, Patience::default());
-            tokio::pin!(session);
-            let outcome = loop {
-                tokio::select! {
-                    outcome = &mut session => break outcome,
-                    // One that is not heard yet says the same.
-                    () = claim.commanded_again() => drop(again.try_send(())),
-                }
-            };
-            Ended { room, took_slot, outcome }
-        };
-        self.tasks.spawn(running);
+        self.begin(session, claim, Origin::Command(ack, refusal), SessionClock::start(), took_slot);
     }
 
-    fn order(&self, room: &amqp::Room, session: SessionId, is_served: bool, again: mpsc::Receiver<()>) -> (SessionOrder, Clock) {
-        let HostSettings { terms, .. } = &self.settings;
-        let clock = SessionClock::start();
-        let steward = RoomSteward {
-            identity: self.settings.identity.clone(),
-            controller: self.settings.controller.clone(),
-            room: StartRoom { room: room.room.clone(), breakout: room.breakout.clone() },
-            keeping: self.settings.keeping.clone(),
-            busy: self.business.busy(),
+    /// It is known what becomes of a Session that an earlier process has left.
+    fn settled(&mut self, settled: Settled) {
+        match settled {
+            // Its claim stays for the next process.
+            Settled::Returned(returned) if self.door.is_closed() => {
+                tracing::info!(session.id = %returned.claim.session, "a session does not go on, because this service stops");
+            }
+            Settled::Returned(returned) => {
+                let Return { room, file, claim, former } = *returned;
+                tracing::info!(session.id = %claim.session, room = %room.room(), "going on with a session that was left");
+                let clock = SessionClock::with_epoch(claim.epoch_ns);
+                let session = claim.session.clone();
+                self.begin(session, room, Origin::Takeover(file, Box::new(claim), former), clock, true);
+            }
+            Settled::Over => {
+                self.door.release();
+                self.tell_slots();
+            }
+        }
+    }
+
+    fn begin(&mut self, session: SessionId, claim: amqp::Claim, origin: Origin, clock: SessionClock, took_slot: bool) {
+        let room = claim.room().clone();
+        let (words, heard) = mpsc::channel(WORDS);
+        let (stop, stops) = mpsc::channel(2);
+        if took_slot {
+            self.door.began(session.clone());
+        }
+        // Before the command is acknowledged: the next one may come right after it.
+        self.tell_slots();
+        let settings = &self.settings;
+        let conference = Room::OpenTalk {
+            controller: settings.controller_address.clone(),
+            ca_file: settings.controller_ca.clone(),
+            livekit_ca_file: settings.livekit_ca.clone(),
+            display_name: settings.display_name.clone(),
         };
-        let commanded = CommandedOrder {
-            consent: terms.consent,
-            signaling_grace: terms.signaling_grace,
-            reconnect_grace: terms.reconnect_grace,
-            delivery_grace: terms.delivery_grace,
-            refusal: (!is_served).then(no_capacity),
-            steward: Box::new(steward),
-            again,
+        let order = SessionOrder { room: conference, ..(settings.plan)(session.clone(), clock.epoch_ns()) };
+        let hosted = Hosted {
+            origin,
+            room: claim,
+            terms: settings.terms,
+            withheld: self.door.withheld(),
+            steward: RoomSteward {
+                identity: settings.identity.clone(),
+                controller: settings.controller.clone(),
+                room: StartRoom { room: room.room.clone(), breakout: room.breakout.clone() },
+                keeping: settings.keeping.clone(),
+                busy: self.business.busy(),
+                noting: None,
+            },
+            words: heard,
+            again: words.clone(),
+            stops,
+            clock,
+            claims: Claims::of_spool(&settings.keeping.spool),
+            worker: settings.worker.clone(),
+            entry: settings.board.session(session.clone(), order.look.layout.clone()),
+            order,
         };
-        let room = Room::OpenTalk {
-            controller: self.settings.controller_address.clone(),
-            ca_file: self.settings.controller_ca.clone(),
-            livekit_ca_file: self.settings.livekit_ca.clone(),
-            display_name: self.settings.display_name.clone(),
-        };
-        let order = SessionOrder { room, commanded: Some(commanded), ..(self.settings.plan)(session, clock.epoch_ns()) };
-        (order, Arc::new(move || clock.now()))
+        self.running.insert(room.clone(), Running { session, words, stop });
+        self.tasks.spawn(async move { Ended { room, took_slot, outcome: hosted.run().await } });
     }
 
     fn ended(&mut self, ended: Option<Ended>) {
@@ -224,37 +316,28 @@ impl Host {
             tracing::error!("a Session's task ended by a panic");
             return;
         };
-        if let Some(running) = self.running.remove(&room) {
-            let recorded_s = outcome.recorded.as_secs();
-            match &outcome.fault {
-                None => tracing::info!(session.id = %running.session, reason = outcome.reason, recorded_s, "the session is over"),
-                Some(fault) => {
-                    tracing::warn!(session.id = %running.session, reason = %fault, recorded_s, "the session is over, and not as it should");
-                }
+        let Some(running) = self.running.remove(&room) else { return };
+        let recorded_s = outcome.recorded.as_secs();
+        match &outcome.fault {
+            None => tracing::info!(session.id = %running.session, reason = outcome.reason, recorded_s, "the session is over"),
+            Some(fault) => {
+                tracing::warn!(session.id = %running.session, reason = %fault, recorded_s, "the session is over, and not as it should");
             }
         }
         if took_slot {
-            self.taken = self.taken.saturating_sub(1);
+            self.door.ended(&running.session);
             self.tell_slots();
         }
     }
 }
 
-/// Tells the log.
-struct Log;
-
-impl View for Log {
-    fn progress(&mut self, _: &Snapshot) {}
-
-    fn tell(&mut self, fault: &Fault) {
-        tracing::warn!(reason = %fault, "trouble in a session");
-    }
-
-    fn live(&mut self, _: &TargetId, _: &LiveState) {}
+fn end_at_once() {
+    tracing::warn!("ended at once; what is not stored is kept in the spool");
 }
 
-/// What a moderator reads when every service is full.
-fn no_capacity() -> Fault {
-    let sentence = "All recorders are busy. Try again when another meeting is over.".to_owned();
-    Fault { scope: Scope::Target, blame: Blame::Operator, retry: Retry::Never, sentence }
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
 }

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use recorder_core::address::AddressPolicy;
 use recorder_core::books::{Note, What};
+use recorder_core::claim::{Claimed, ClaimedTarget};
 use recorder_core::conference::Delivery;
 use recorder_core::fault::Fault;
 use recorder_core::ids::{SessionId, TakeId, TargetId, TrackId};
 use recorder_core::layout::{LookText, NamedText};
 use recorder_core::live::LiveState;
 use recorder_core::secret::Secret;
+pub use recorder_core::session::Withheld;
 use recorder_core::stage::ConsentRule;
 pub use recorder_core::supervision::Caution;
 use recorder_core::time::SessionTime;
@@ -84,10 +86,30 @@ pub struct CommandedJob {
     pub reconnect_grace: Duration,
     /// How long to stay for the news that a recording is stored.
     pub delivery_grace: Duration,
-    /// Nothing is delivered: moderators are told why.
-    pub refusal: Option<Fault>,
+    /// What is not delivered, and what moderators are told about it.
+    pub withheld: Withheld,
     /// What an earlier worker of the Session was at.
     pub resumed: Vec<ResumedTarget>,
+    /// What it was at, too, as far as only its name is known: to be wanted again when the room has said what it is.
+    pub wanted: Vec<FormerTarget>,
+    /// The folder that says whose the Session is: held for as long as the worker lives.
+    pub claim: Option<PathBuf>,
+}
+
+/// A Target that is known by its name only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormerTarget {
+    /// Which.
+    pub target: TargetId,
+    /// A moderator had paused it.
+    pub paused: bool,
+}
+
+impl FormerTarget {
+    /// The same for the claim: another supervisor would know no more of it.
+    pub(super) fn claimed(&self) -> ClaimedTarget {
+        ClaimedTarget { target: self.target.clone(), run: 1, next: TakeId(1), paused: self.paused, what: Claimed::Live }
+    }
 }
 
 /// A Target that an earlier worker of the Session served.
@@ -302,6 +324,8 @@ pub enum ToWorker {
     },
     /// The Conference has asked for the Session once more.
     OrderedAgain,
+    /// This is not delivered from now on.
+    Withhold(Withheld),
     /// Show people in this layout from now on. It was checked by the supervisor, so it is valid.
     Layout(NamedText),
 }

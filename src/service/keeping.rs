@@ -7,6 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use recorder_core::controller_upload::State as FilmState;
@@ -28,6 +29,11 @@ use crate::storage::outbox::{self, UploadTarget};
 use crate::storage::recording_uploads::{Stores, Uploads};
 use crate::storage::spool::{FOLDER_ENDING, Spool, remove_unrecorded};
 use crate::storage::{RecordingUploads, StorageError, finalise};
+
+/// How often a folder is looked at that somebody still writes to.
+const LOOK_AT_LOCK: Duration = Duration::from_millis(100);
+/// A worker without a supervisor is gone by then.
+const LEFT_BY: Duration = Duration::from_secs(120);
 
 /// Makes the storages of these objects.
 pub type StoresOf = Arc<dyn Fn(&[UploadTarget]) -> Result<Stores, Fault> + Send + Sync>;
@@ -194,30 +200,48 @@ impl Keeping {
         }
     }
 
-    /// Goes on with what an earlier process left in the spool.
+    /// Goes on with what an earlier process left in the spool, once nobody writes to it any more.
     pub fn go_on(&self, folder: PathBuf) -> JoinHandle<()> {
         let this = self.clone();
         tokio::spawn(async move {
-            let of = folder.clone();
-            let looked = tokio::task::spawn_blocking(move || (waiting(&of), controller_outbox::is_waiting(&of))).await;
-            // A plan that cannot be read is told by whoever goes on with it.
-            let (waiting, for_controller) = looked.map_or((Vec::new(), true), |(waiting, is)| (waiting, is.unwrap_or(true)));
-            let uploads = match waiting.is_empty() && !for_controller {
-                true => None,
-                false => (this.stores)(&waiting)
-                    .and_then(|stores| {
-                        RecordingUploads::start(stores, Arc::new(SystemDisk), folder.clone()).map_err(|error| error.to_fault())
-                    })
-                    .inspect_err(
-                        |fault| tracing::error!(reason = %fault, folder = %folder.display(), "cannot go on with an upload"),
-                    )
-                    .ok()
-                    .map(Arc::new),
-            };
+            if !is_left(&folder).await {
+                tracing::info!(folder = %folder.display(), "another process still records into a folder of the spool");
+                return;
+            }
+            let kept = this.reopen(folder).await;
             let (news, _) = oneshot::channel();
-            this.deliver(Kept { folder, uploads }, None, news).await;
+            this.deliver(kept, None, news).await;
         })
     }
+
+    /// A recording that an earlier process began: what is in it, and what comes, is uploaded.
+    pub async fn reopen(&self, folder: PathBuf) -> Kept {
+        let of = folder.clone();
+        let looked = tokio::task::spawn_blocking(move || (waiting(&of), controller_outbox::is_waiting(&of))).await;
+        // A plan that cannot be read is told by whoever goes on with it.
+        let (waiting, for_controller) = looked.map_or((Vec::new(), true), |(waiting, is)| (waiting, is.unwrap_or(true)));
+        let uploads = match waiting.is_empty() && !for_controller {
+            true => None,
+            false => (self.stores)(&waiting)
+                .and_then(|stores| {
+                    RecordingUploads::start(stores, Arc::new(SystemDisk), folder.clone()).map_err(|error| error.to_fault())
+                })
+                .inspect_err(|fault| tracing::error!(reason = %fault, folder = %folder.display(), "cannot go on with an upload"))
+                .ok()
+                .map(Arc::new),
+        };
+        Kept { folder, uploads }
+    }
+}
+
+/// Waits until nobody writes to a folder: a worker that has lost its supervisor ends what it was at. False when that takes too long.
+async fn is_left(folder: &Path) -> bool {
+    let free = async {
+        while let Err(StorageError::Busy { .. }) = Spool::lock(folder) {
+            tokio::time::sleep(LOOK_AT_LOCK).await;
+        }
+    };
+    tokio::time::timeout(LEFT_BY, free).await.is_ok()
 }
 
 /// The one thing that people are told of a delivery: the first that goes wrong, or that nothing did.

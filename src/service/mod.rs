@@ -1,11 +1,15 @@
 //! Supervisor and worker: the processes around the media way.
 
+pub mod admission;
 pub mod board;
 mod books;
+pub mod claims;
 pub mod commanded;
 pub mod courier;
 mod deliveries;
+mod door;
 pub mod host;
+mod hosted;
 pub mod http;
 pub mod keeping;
 pub mod job;
@@ -22,4 +26,5 @@ mod rate;
 mod renditions;
 pub mod supervisor;
 pub mod steward;
+pub mod takeover;
 pub mod usage;

@@ -3,12 +3,14 @@
 //! In: wishes of the supervisor's Sessions. Out: answers, later. Runs as tasks on the supervisor's runtime. It decides nothing about the Session.
 
 use jiff::Timestamp;
+use recorder_core::claim::ClaimedTarget;
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::ids::SessionId;
 use recorder_core::secret::Secret;
 use tokio::sync::{mpsc, oneshot};
 use tracing::Instrument as _;
 
+use super::claims::Noting;
 use super::commanded::{Admitted, Kept, Later, Steward, Wanted};
 use super::job::WantedTarget;
 use super::keeping::{Keeping, Naming};
@@ -34,6 +36,8 @@ pub struct RoomSteward {
     pub keeping: Keeping,
     /// Held by everything that must be done before the process ends.
     pub busy: Busy,
+    /// Where it is noted what the Session is at; none for one at which there is nothing to note.
+    pub noting: Option<Noting>,
 }
 
 impl Steward for RoomSteward {
@@ -83,6 +87,12 @@ impl Steward for RoomSteward {
         };
         tokio::spawn(delivering.in_current_span());
         Box::pin(async move { told.await.unwrap_or(None) })
+    }
+
+    fn note(&mut self, targets: Vec<ClaimedTarget>) {
+        if let Some(noting) = &self.noting {
+            noting.note(targets);
+        }
     }
 }
 

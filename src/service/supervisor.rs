@@ -61,6 +61,9 @@ pub async fn run(
             books.place(id, 1, folder.clone());
         });
     }
+    if let Some(commanded) = &commanded {
+        span.in_scope(|| commanded.open_books(&mut books, began));
+    }
     let session = Session {
         order,
         commanded,
@@ -204,10 +207,8 @@ impl Session<'_> {
                     self.stop("stop wanted");
                 }
                 Event::Commanded(woken) => {
-                    let message = match (woken, &mut self.commanded) {
-                        (Woken::Done(done), Some(commanded)) => commanded.take(done, &mut self.books),
-                        _ => Some(ToWorker::OrderedAgain),
-                    };
+                    let books = &mut self.books;
+                    let message = self.commanded.as_mut().and_then(|commanded| commanded.take(woken, books));
                     if let (Some(message), Some(worker)) = (message, &worker) {
                         tell(worker, message);
                     }
@@ -313,7 +314,7 @@ impl Session<'_> {
                 ca_file: ca_file.clone(),
                 livekit_ca_file: livekit_ca_file.clone(),
                 display_name: display_name.clone(),
-                follows: attempt > 1,
+                follows: attempt > 1 || self.commanded.as_ref().is_some_and(Commanded::goes_on),
             },
             Room::Rehearsal { socket } => ConferenceJob::Rehearsal { socket: socket.clone() },
         };

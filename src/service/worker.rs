@@ -19,6 +19,7 @@ use recorder_core::stage::Loudness;
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
+use super::claims::{self, ClaimError, ClaimShare};
 use super::deliveries::{Deliveries, DeliveryReport, Outlet};
 use super::job::{FromWorker, Job, MonitorFeed, ResumedTarget, Status, TargetJob, ToWorker};
 use super::link::{LinkError, WorkerLink};
@@ -68,6 +69,9 @@ pub enum WorkerError {
     /// The file with certificates.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// Somebody else has the Session by now.
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
     /// The programme cannot be made.
     #[error(transparent)]
     Programme(#[from] ProgrammeError),
@@ -134,12 +138,16 @@ struct Worker {
     overload: Overload,
     fps: RateMeter,
     outcome: Option<Outcome>,
+    /// Says that this Session is not over, also when the supervisor is gone.
+    _claim: Option<ClaimShare>,
     /// Feeds the programme monitor, if there is one, until the worker ends.
     _feeder: Option<Feeder>,
 }
 
 impl Worker {
     fn start(job: Job, link: WorkerLink) -> Result<Self, WorkerError> {
+        let claim = job.commanded.as_ref().and_then(|commanded| commanded.claim.as_deref());
+        let claim = claim.map(claims::share).transpose()?;
         let clock = SessionClock::with_epoch(job.epoch_ns);
         let (media, source) = media::lanes();
         let (tokens, token_desk) = TokenSource::new();
@@ -201,6 +209,7 @@ impl Worker {
             overload: Overload::default(),
             fps: RateMeter::default(),
             outcome: None,
+            _claim: claim,
             _feeder: feeder,
         })
     }
@@ -387,6 +396,7 @@ impl Worker {
             ToWorker::Forbid { target, fault } => self.deliveries.cannot(&target, fault),
             ToWorker::Delivered { target, run, fault } => self.tell(Input::Delivered { target, run, fault }),
             ToWorker::OrderedAgain => self.tell(Input::OrderedAgain),
+            ToWorker::Withhold(withheld) => self.tell(Input::Withhold(withheld)),
             ToWorker::Token { token } => {
                 if let Some(waiter) = self.token_waiters.pop_front() {
                     // The adapter may have given up waiting.

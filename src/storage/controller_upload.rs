@@ -91,8 +91,11 @@ impl HandOver {
     }
 }
 
-/// The plan, and those of its films that are ordinary files and not delivered, with their lengths.
-fn ended_films(disk: &dyn Disk, spool: &Path) -> Result<(Option<Plan>, Vec<(Film, u64)>), StorageError> {
+/// A film and its length.
+type Ended = (Film, u64);
+
+/// The plan, and those of its films that are ordinary files and not delivered.
+fn ended_films(disk: &dyn Disk, spool: &Path) -> Result<(Option<Plan>, Vec<Ended>), StorageError> {
     let Some(plan) = Plan::read(spool)? else { return Ok((None, Vec::new())) };
     let mut films = Vec::new();
     for film in plan.films(spool).into_iter().filter(|film| !film.is_delivered()) {

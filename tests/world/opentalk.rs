@@ -62,15 +62,7 @@ impl Installation {
 
     /// The same as another client of the identity provider.
     pub fn serve_as(&self, client: &str, folder: &Path, more: &str, secrets: &[(&str, &str)]) -> Product {
-        let config = self.configuration(client, more);
-        std::fs::write(folder.join("roomcast.toml"), config).expect("written");
-        let own = [
-            ("ROOMCAST_KEYCLOAK__CLIENT_SECRET", SECRET),
-            ("ROOMCAST_RABBITMQ__PASSWORD", PASSWORD),
-            ("ROOMCAST_HTTP__TOKEN", OPERATORS),
-        ];
-        let environment: Vec<_> = own.iter().chain(secrets).copied().collect();
-        let product = Product::start(folder, &["--config", "roomcast.toml", "serve"], &environment, "");
+        let product = self.start_service(client, folder, more, secrets);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
         let somebody = runtime.block_on(self.broker.somebody());
         until(Duration::from_secs(30), "a service consumes", || {
@@ -81,6 +73,19 @@ impl Installation {
             })
         });
         product
+    }
+
+    /// Starts a service in this folder, with `more` in its configuration, as this client of the identity provider.
+    pub fn start_service(&self, client: &str, folder: &Path, more: &str, secrets: &[(&str, &str)]) -> Product {
+        let config = self.configuration(client, more);
+        std::fs::write(folder.join("roomcast.toml"), config).expect("written");
+        let own = [
+            ("ROOMCAST_KEYCLOAK__CLIENT_SECRET", SECRET),
+            ("ROOMCAST_RABBITMQ__PASSWORD", PASSWORD),
+            ("ROOMCAST_HTTP__TOKEN", OPERATORS),
+        ];
+        let environment: Vec<_> = own.iter().chain(secrets).copied().collect();
+        Product::start(folder, &["--config", "roomcast.toml", "serve"], &environment, "")
     }
 
     fn configuration(&self, client: &str, more: &str) -> String {

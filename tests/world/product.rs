@@ -67,6 +67,17 @@ impl Product {
         signal(&self.child, which);
     }
 
+    /// Asks `roomcast health --ready`, by the configuration in this folder: whether it is ready, and what it says.
+    pub fn health(&self, folder: &Path) -> (bool, String) {
+        let asked = Command::new(program())
+            .args(["--config", "roomcast.toml", "health", "--ready"])
+            .current_dir(folder)
+            .output()
+            .expect("roomcast starts");
+        let said = [asked.stdout, asked.stderr].concat();
+        (asked.status.success(), String::from_utf8_lossy(&said).into_owned())
+    }
+
     /// What it has logged so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("stderr")).unwrap_or_default()

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::claim::Holding;
 use super::link::{Claimed, Link};
-use super::{Ack, BrokerSettings, Capacity, LinkError, OrderReceived, Room, Standing};
+use super::{Ack, BrokerSettings, Capacity, Claim, LinkError, OrderReceived, Room, Standing, Wanted};
 use crate::clock::SessionClock;
 
 /// A room that changes hands while a command for it is here is tried for so many times.
@@ -48,6 +48,8 @@ impl From<LinkError> for Over {
 pub(super) struct Desk {
     settings: BrokerSettings,
     slots: watch::Receiver<Option<u32>>,
+    /// Rooms that are wanted without a command.
+    wanted: mpsc::Receiver<Wanted>,
     orders: mpsc::Sender<OrderReceived>,
     standing: watch::Sender<Standing>,
     clock: SessionClock,
@@ -74,12 +76,14 @@ impl Desk {
     pub(super) fn new(
         settings: BrokerSettings,
         slots: watch::Receiver<Option<u32>>,
+        wanted: mpsc::Receiver<Wanted>,
         orders: mpsc::Sender<OrderReceived>,
         standing: watch::Sender<Standing>,
     ) -> Self {
         Self {
             settings,
             slots,
+            wanted,
             orders,
             standing,
             clock: SessionClock::start(),
@@ -155,11 +159,16 @@ impl Desk {
         let mut look = tokio::time::interval(LOOK_EVERY);
         loop {
             let done = async {
+                // Before any command of the same room can come.
+                while let Ok(wanted) = self.wanted.try_recv() {
+                    self.want(counter, wanted).await?;
+                }
                 self.slots_told(counter).await?;
                 let is_claimed = self.book.keys().all(|room| counter.mailboxes.contains_key(room));
                 let is_busy = !is_claimed || counter.consumer.is_none();
                 tokio::select! {
                     changed = self.slots.changed() => changed.map_err(|_| Over::Ended),
+                    Some(wanted) = self.wanted.recv() => self.want(counter, wanted).await,
                     Some(outside) = self.waiting.next(), if !self.waiting.is_empty() => self.decided(counter, outside).await,
                     delivery = next(&mut counter.consumer) => match delivery {
                         Some(Ok(delivery)) => self.command(counter, delivery, Capacity::Serve).await,
@@ -266,16 +275,40 @@ impl Desk {
         Ok(give_back(&delivery.acker).await?)
     }
 
-    /// Hands an Order out whose room is ours.
-    async fn order(&mut self, room: Room, delivery: Delivery, capacity: Capacity) -> Result<(), Over> {
+    /// A room is wanted that nobody has commanded.
+    async fn want(&mut self, counter: &mut Counter, wanted: Wanted) -> Result<(), Over> {
+        let Wanted { room, answer } = wanted;
+        if answer.is_closed() {
+            return Ok(());
+        }
+        let mut claim = None;
+        if !self.book.contains_key(&room)
+            && let Claimed::Ours(ours) = counter.link.claim(&room.mailbox()).await?
+        {
+            let (channel, consumer) = *ours;
+            counter.hold(&room, channel, consumer);
+            claim = Some(self.book_in(room));
+        }
+        // Whoever does not wait any more gives the room up by it.
+        _ = answer.send(claim);
+        Ok(())
+    }
+
+    /// Keeps note that a room is ours, until its owner gives it up.
+    fn book_in(&mut self, room: Room) -> Claim {
         let (holding, claim) = Holding::new(room.clone());
-        let (ack, taken) = Ack::new();
         self.book.insert(room.clone(), holding.clone());
-        let given_up = room.clone();
         self.waiting.push(Box::pin(async move {
             holding.given_up().await;
-            Outside::GivenUp(given_up)
+            Outside::GivenUp(room)
         }));
+        claim
+    }
+
+    /// Hands an Order out whose room is ours.
+    async fn order(&mut self, room: Room, delivery: Delivery, capacity: Capacity) -> Result<(), Over> {
+        let claim = self.book_in(room.clone());
+        let (ack, taken) = Ack::new();
         let order = OrderReceived { room, capacity, claim, ack, is_repeated: delivery.redelivered };
         match self.orders.try_send(order) {
             Ok(()) => {}

@@ -46,8 +46,16 @@ impl Room {
             return Err(BadCommand::TooLong);
         }
         let Command { room, breakout } = serde_json::from_slice(message).map_err(|_| BadCommand::Form)?;
-        let room = uuid(&room).ok_or(BadCommand::NoUuid("room"))?;
-        let breakout = breakout.map(|breakout| uuid(&breakout).ok_or(BadCommand::NoUuid("breakout"))).transpose()?;
+        Self::new(&room, breakout.as_deref())
+    }
+
+    /// The room of these UUIDs.
+    ///
+    /// # Errors
+    /// [`BadCommand::NoUuid`].
+    pub fn new(room: &str, breakout: Option<&str>) -> Result<Self, BadCommand> {
+        let room = uuid(room).ok_or(BadCommand::NoUuid("room"))?;
+        let breakout = breakout.map(|breakout| uuid(breakout).ok_or(BadCommand::NoUuid("breakout"))).transpose()?;
         Ok(Self { room, breakout })
     }
 

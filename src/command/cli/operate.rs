@@ -101,7 +101,9 @@ pub(super) fn health(args: &HealthArgs, config: &Config) -> Result<(), Failure> 
         None => "ready".into(),
     };
     let capacity = &health.capacity;
-    say(&format!("live, {why}; {} of {} Sessions run\n", capacity.running, capacity.most))?;
+    let too_little = capacity.machine.as_ref().and_then(|machine| machine.too_little.as_deref());
+    let full = too_little.map_or(String::new(), |what| format!("; too little {what} for another"));
+    say(&format!("live, {why}; {} of {} Sessions run{full}\n", capacity.running, capacity.most))?;
     match health.not_ready {
         Some(why) if args.ready => Err(Failure { sentence: why, code: 1 }),
         _ => Ok(()),

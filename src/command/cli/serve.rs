@@ -16,11 +16,13 @@ use crate::command::amqp::{BrokerSettings, Orders};
 use crate::conference::opentalk::controller::Controller;
 use crate::config::{self, CONTROLLER, CallIn, Config, ConfigError, Consent, PROGRAMME};
 use crate::identity::{Identity, Provider, ProviderSettings};
+use crate::service::admission;
 use crate::service::board::Board;
 use crate::service::courier::OpenTalkCourier;
-use crate::service::host::{Host, HostSettings, Terms};
+use crate::service::host::{Host, HostSettings, Left, Terms};
 use crate::service::keeping::Keeping;
 use crate::service::order::{Room, SessionOrder};
+use crate::service::takeover;
 use crate::storage::controller_upload::HandOver;
 use crate::storage::disk::SystemDisk;
 use crate::storage::inventory::sweep;
@@ -35,18 +37,19 @@ pub(super) fn serve(config: &Config, config_file: Option<PathBuf>) -> Result<(),
     // It was checked when the configuration was read.
     let listen = config.http.listen.parse().ok();
     let desk = Desk::open(listen, config.serve.slots as usize, config, &listening)?;
-    let (host, received, keeping) = {
+    let (host, received, left) = {
         let _inside = listening.enter();
         let Checked { provider, broker, controller, keeping, settings } = checked;
         let (orders, received) = Orders::start(broker);
         let identity = Identity::start(provider);
         let keeping = keeping(OpenTalkCourier { identity: identity.clone(), controller }, desk.board.clone());
+        // Before any slot is told: a room that was ours is ours again before it is commanded anew.
+        let left = go_on_with_what_is_left(&orders, &keeping, config)?;
         let worker = session::own_arguments(config_file.as_deref(), "worker");
-        let settings = settings(identity, keeping.clone(), worker, desk.board.clone());
-        (Host::new(settings, orders), received, keeping)
+        let settings = settings(identity, keeping, worker, desk.board.clone());
+        (Host::new(settings, orders), received, left)
     };
-    go_on_with_what_is_left(&keeping, &listening)?;
-    listening.run(async |stops| host.run(received, stops).await);
+    listening.run(async |stops| host.run(received, left, stops).await);
     Ok(())
 }
 
@@ -104,8 +107,11 @@ impl Checked {
         let plan = plan(config)?;
         let config = config.clone();
         let of_host = controller.clone();
-        let settings = Box::new(move |identity, keeping, worker, board| HostSettings {
+        let settings = Box::new(move |identity, keeping: Keeping, worker, board: Board| HostSettings {
             slots: config.serve.slots,
+            limits: config.admission.limits(bytes_per_s(&config)),
+            measured: admission::start(keeping.spool.clone(), board.clone()),
+            drain_timeout: config.serve.drain_timeout.duration(),
             plan: Box::new(plan),
             terms: terms(&config),
             identity,
@@ -133,6 +139,11 @@ fn terms(config: &Config) -> Terms {
         reconnect_grace: serve.reconnect_grace.duration(),
         delivery_grace: serve.delivery_grace.duration(),
     }
+}
+
+/// What a recording grows by.
+fn bytes_per_s(config: &Config) -> u64 {
+    u64::from(config.programme.video_kbps() + config.programme.sound_kbps) * 1000 / 8
 }
 
 /// The part of an Order that is the same for every room.
@@ -195,16 +206,14 @@ fn failed(failure: &Failure) -> Fault {
     Fault { scope: Scope::Target, blame: Blame::Operator, retry: Retry::Never, sentence: failure.sentence.clone() }
 }
 
-/// Ends and stores what earlier processes left in the spool. What somebody else has is theirs.
-fn go_on_with_what_is_left(keeping: &Keeping, listening: &Listening) -> Result<(), Failure> {
+/// Goes on with Sessions that earlier processes have left, and stores what they have recorded. What somebody else has is theirs.
+fn go_on_with_what_is_left(orders: &Orders, keeping: &Keeping, config: &Config) -> Result<Left, Failure> {
     let error = |error: crate::storage::StorageError| Failure::from(error.to_fault());
     sweep(&SystemDisk, &keeping.spool, keeping.keep).map_err(error)?;
-    let _inside = listening.enter();
-    for folder in unfinished(&keeping.spool).map_err(error)? {
-        tracing::info!(folder = %folder.display(), "going on with a recording that was left");
-        keeping.go_on(folder);
-    }
-    Ok(())
+    let folders = unfinished(&keeping.spool).map_err(error)?;
+    let begun = takeover::begin(orders, keeping, config.serve.takeover_grace.duration(), folders);
+    let (count, settled) = begun.map_err(Failure::operator)?;
+    Ok(Left { count, settled })
 }
 
 #[cfg(test)]

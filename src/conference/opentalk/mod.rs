@@ -71,6 +71,17 @@ pub struct OpenTalkSettings {
 pub struct FormerWorker {
     /// What the Session calls the recording, if it has one. The controller may call it otherwise by now.
     pub recording: Option<TargetId>,
+    /// What was running, and is known by its name only: wanted once more when the controller has said what it is.
+    pub wanted: Vec<FormerTarget>,
+}
+
+/// A Target of which only the name is known.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FormerTarget {
+    /// Which.
+    pub target: TargetId,
+    /// A moderator had paused it.
+    pub paused: bool,
 }
 
 impl OpenTalkSettings {
@@ -94,7 +105,7 @@ pub fn enter(settings: OpenTalkSettings, media: MediaSink, tickets: TicketSource
     let (command_end, commands) = mpsc::channel(64);
     // Many recorders must not return in one instant.
     let jitter = std::hash::RandomState::new().hash_one(0) as u8;
-    let signaling = Signaling::new(display_name, former.map(|worker| worker.recording), jitter, Instant::now());
+    let signaling = Signaling::new(display_name, former, jitter, Instant::now());
     let media = Media::new(MediaSettings { ingest, trust: media_trust, capture: SharedCapture::new(capture), sink: media });
     let room = Room { controller, ticket, tickets, signaling, media, commands, events };
     tokio::spawn(room.run().in_current_span());

@@ -14,6 +14,7 @@ use recorder_core::fault::{Fault, Retry};
 use recorder_core::ids::{ParticipantId, TargetId};
 use recorder_core::secret::{Pii, Secret};
 
+use super::FormerWorker;
 use super::b_words::{self, Arrival, Credentials, Heard, Hindrance, Unreadable};
 use super::pace::Pace;
 use super::people::{Change, People};
@@ -115,8 +116,8 @@ pub(super) struct Signaling {
 }
 
 impl Signaling {
-    /// Begins to connect. `former` is what the Session calls the recording, when it goes on after another worker.
-    pub(super) fn new(display_name: String, former: Option<Option<TargetId>>, jitter: u8, now: Instant) -> Self {
+    /// Begins to connect; `former` when the Session goes on after another worker.
+    pub(super) fn new(display_name: String, former: Option<FormerWorker>, jitter: u8, now: Instant) -> Self {
         let entrance = if former.is_some() { Entrance::Again } else { Entrance::First };
         Self {
             display_name,
@@ -132,7 +133,7 @@ impl Signaling {
             media_pace: Pace::new(1, jitter),
             title: None,
             people: People::default(),
-            targets: Targets::of(former.flatten()),
+            targets: Targets::of(former),
             tracks: Tracks::default(),
             unreadable: 0,
             actions: VecDeque::from([Action::Connect]),

@@ -4,6 +4,7 @@ use recorder_core::conference::{Delivery, Facts, Hand, Light, Role, TargetWish};
 use recorder_core::ids::{TrackId, TrackKind};
 use serde_json::{Value, json};
 
+use super::super::FormerTarget;
 use super::*;
 
 #[path = "signaling_tests/any_room.rs"]
@@ -26,7 +27,7 @@ impl Desk {
         Self::of(None)
     }
 
-    fn of(former: Option<Option<TargetId>>) -> Self {
+    fn of(former: Option<FormerWorker>) -> Self {
         let now = Instant::now();
         let mut desk = Self { signaling: Signaling::new("recorder".into(), former, 0, now), now };
         assert_eq!(desk.drain(), [Action::Connect]);

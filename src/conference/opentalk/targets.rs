@@ -10,6 +10,7 @@ use recorder_core::conference::{ConferenceEvent, Delivery, Light, Standing, Targ
 use recorder_core::ids::TargetId;
 
 use super::b_words::{Stream, Unfit};
+use super::{FormerTarget, FormerWorker};
 
 /// Everything that can be delivered.
 #[derive(Default)]
@@ -18,6 +19,8 @@ pub(super) struct Targets {
     streams: BTreeMap<String, Stream>,
     /// What the Session calls the recording, once there was one.
     recording: Option<TargetId>,
+    /// What ran before this Session's present supervisor, until the controller has said what it is.
+    former: Vec<FormerTarget>,
 }
 
 /// What follows: for the Session, and for the controller.
@@ -38,16 +41,18 @@ pub(super) enum Entrance {
 }
 
 impl Targets {
-    /// None yet; the Session calls the recording so, if it has one.
-    pub(super) fn of(recording: Option<TargetId>) -> Self {
-        Self { streams: BTreeMap::new(), recording }
+    /// None yet; an earlier worker of the Session knew these.
+    pub(super) fn of(former: Option<FormerWorker>) -> Self {
+        let FormerWorker { recording, wanted } = former.unwrap_or(FormerWorker { recording: None, wanted: Vec::new() });
+        Self { streams: BTreeMap::new(), recording, former: wanted }
     }
 
     /// The controller's list, complete.
     ///
     /// What is `starting` was asked for while we were away. What is `active` was reported by us, or by a recorder before us: a Session that knows
     /// what it runs reports what differs, and must not take its own old word for a moderator's; one that knows nothing goes on in its place. What
-    /// is `paused` stays so until somebody starts it.
+    /// is `paused` stays so until somebody starts it. What ran before, and is known by its name only, is wanted as it was: that it is shown as `inactive` is
+    /// what the end of the earlier worker's connection has made of it.
     pub(super) fn arrive(&mut self, streams: BTreeMap<String, Stream>, entrance: Entrance) -> Outcome {
         self.streams = streams;
         let mut outcome = Outcome::default();
@@ -61,6 +66,13 @@ impl Targets {
                 (Light::Starting, _) | (Light::Active, Entrance::First) => self.start(&name, &mut outcome),
                 (Light::Paused, _) => outcome.events.extend(self.wish(&name, TargetWish::Pause)),
                 (Light::Active, Entrance::Again) | (Light::Inactive | Light::Error, _) => {}
+            }
+        }
+        for FormerTarget { target, paused } in std::mem::take(&mut self.former) {
+            let Some(name) = self.name_of(&target).map(str::to_owned) else { continue };
+            self.start(&name, &mut outcome);
+            if paused {
+                outcome.events.extend(self.wish(&name, TargetWish::Pause));
             }
         }
         outcome

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::conference::Delivery;
 use crate::fault::Fault;
 use crate::ids::{TakeId, TargetId};
@@ -66,8 +68,8 @@ pub struct Commanded {
     pub delivery_grace: Duration,
     /// We stay for so long after telling that something failed, because everything is shown as inactive when we leave (10 s).
     pub error_shown: Duration,
-    /// Nothing is delivered: whoever wants something is told why.
-    pub refusal: Option<Fault>,
+    /// What is not delivered at the beginning.
+    pub withheld: Withheld,
     /// What an earlier worker of the Session was at.
     pub resumed: Vec<Resumed>,
 }
@@ -78,8 +80,31 @@ impl Default for Commanded {
             reconnect_grace: Duration::from_secs(60),
             delivery_grace: Duration::from_secs(60),
             error_shown: Duration::from_secs(10),
-            refusal: None,
+            withheld: Withheld::Nothing,
             resumed: Vec::new(),
+        }
+    }
+}
+
+/// What is not delivered although moderators want it, and what they are told about it.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Withheld {
+    /// Everything is delivered.
+    #[default]
+    Nothing,
+    /// No recording: there is no space for one.
+    Recordings(Fault),
+    /// Nothing is delivered.
+    Everything(Fault),
+}
+
+impl Withheld {
+    /// Why this is not delivered.
+    pub(super) fn reason(&self, delivery: &Delivery) -> Option<&Fault> {
+        match (self, delivery) {
+            (Self::Everything(fault), _) | (Self::Recordings(fault), Delivery::Recording) => Some(fault),
+            (Self::Recordings(_), Delivery::Live { .. }) | (Self::Nothing, _) => None,
         }
     }
 }

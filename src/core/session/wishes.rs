@@ -12,7 +12,7 @@ use crate::standing::standing;
 use crate::target::{Target, TargetState};
 use crate::time::SessionTime;
 
-use super::{Action, After, Commanded, Connection, Outcome, Phase, Session, Wake, WhyOver};
+use super::{Action, After, Commanded, Connection, Outcome, Phase, Session, Wake, WhyOver, Withheld};
 
 /// More Targets than any room has are not begun.
 const MAX_TARGETS: usize = 64;
@@ -34,12 +34,13 @@ impl Session {
     }
 
     fn wants(&mut self, id: TargetId, delivery: Delivery, now: SessionTime) {
-        if let Some(fault) = self.settings.commanded.as_ref().and_then(|commanded| commanded.refusal.clone()) {
-            self.targets.retain(|target| target.id != id);
-            if self.targets.len() < MAX_TARGETS {
+        if let Some(fault) = self.withheld(&delivery).cloned() {
+            if let Some(target) = self.targets.iter_mut().find(|target| target.id == id) {
+                target.refuse(fault, now);
+            } else if self.targets.len() < MAX_TARGETS {
                 self.targets.push(Target::refused(id, delivery, fault, now));
-                self.idle_since = None;
             }
+            self.idle_since = None;
             return;
         }
         let Some(target) = self.targets.iter_mut().find(|target| target.id == id) else {
@@ -56,6 +57,29 @@ impl Session {
         if !target.begin_when_closed() {
             self.begin(&id, now);
         }
+    }
+
+    /// From now on this is not delivered any more: what runs of it ends, and whoever wants it is told why.
+    pub(super) fn withhold(&mut self, withheld: Withheld, now: SessionTime) {
+        let Some(commanded) = &mut self.settings.commanded else { return };
+        commanded.withheld = withheld;
+        self.end_withheld(now);
+    }
+
+    /// Ends what is not to be delivered.
+    pub(super) fn end_withheld(&mut self, now: SessionTime) {
+        let Some(Commanded { withheld, .. }) = &self.settings.commanded else { return };
+        for target in &mut self.targets {
+            let Some(fault) = target.delivery.as_ref().and_then(|delivery| withheld.reason(delivery)) else { continue };
+            if target.fail(fault.clone(), now) {
+                self.actions.push_back(Action::EndTake { target: target.id.clone(), at: now, then: After::Stop });
+                self.derived_from = None;
+            }
+        }
+    }
+
+    fn withheld(&self, delivery: &Delivery) -> Option<&Fault> {
+        self.settings.commanded.as_ref()?.withheld.reason(delivery)
     }
 
     /// Begins a Take, of a new delivery when the one before is over. Nothing happens while one runs.

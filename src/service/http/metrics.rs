@@ -10,9 +10,10 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
+use recorder_core::admission::{Machine, Shortage};
 
-use super::status::{Health, SESSION_STATES, STATES, TargetStatus, places, session_word, targets};
-use crate::service::board::{Board, Posted, Totals};
+use super::status::{Health, SESSION_STATES, STATES, TargetStatus, places, session_word, shortage_word, targets};
+use crate::service::board::{Board, Load, Posted, Totals};
 use crate::service::usage::own_cpu;
 
 /// What the text is (OpenMetrics 1.0).
@@ -35,6 +36,7 @@ struct Metric {
 struct Seen {
     totals: Totals,
     health: Health,
+    load: Option<Load>,
     running: Vec<Posted>,
     targets: Vec<TargetStatus>,
     own_cpu_s: f64,
@@ -47,7 +49,7 @@ impl Seen {
         let targets = running.iter().flat_map(|posted| targets(&posted.snapshot));
         let targets = targets.chain(deliveries.iter().flat_map(places)).collect();
         let (totals, health) = (board.totals(), Health::of(board));
-        Self { totals, health, running, targets, own_cpu_s: own_cpu().as_secs_f64() }
+        Self { totals, health, load: board.load(), running, targets, own_cpu_s: own_cpu().as_secs_f64() }
     }
 }
 
@@ -60,7 +62,7 @@ const fn gauge(name: &'static str, labels: &'static str, help: &'static str, sam
 }
 
 /// All metrics, in the order in which they are told.
-const METRICS: [Metric; 27] = [
+const METRICS: [Metric; 33] = [
     gauge("roomcast_build", "version", "Always 1; the label says which version runs.", |_| {
         vec![(vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1.0)]
     }),
@@ -69,6 +71,18 @@ const METRICS: [Metric; 27] = [
     }),
     gauge("roomcast_capacity_sessions", "", "Sessions that may run at the same time.", |seen| {
         one(seen.health.capacity.most as f64)
+    }),
+    gauge("roomcast_too_little", "of", "1 when the machine has too little of this for another Session; otherwise 0.", too_little),
+    gauge("roomcast_machine_cpus", "", "Processors that Roomcast may use.", |seen| load(seen, |machine| machine.cpus)),
+    gauge("roomcast_machine_cpus_used", "", "Of these, in use, by whomever.", |seen| load(seen, |machine| machine.cpu_used)),
+    gauge("roomcast_machine_memory_free_bytes", "", "Memory that Roomcast may still take.", |seen| {
+        load(seen, |machine| machine.memory_free as f64)
+    }),
+    gauge("roomcast_spool_free_bytes", "", "What is free of the disk of the spool.", |seen| {
+        load(seen, |machine| machine.disk_free as f64)
+    }),
+    counter("roomcast_orders_refused", "Orders that were refused, because there was no room for them.", |seen| {
+        one(seen.totals.refused as f64)
     }),
     gauge("roomcast_sessions", "state", "Sessions that are not over, by state.", sessions),
     counter("roomcast_sessions_ended", "Sessions that are over and did not fail.", |seen| one(seen.totals.ended_well as f64)),
@@ -143,6 +157,20 @@ fn one(value: f64) -> Vec<Sample> {
 
 fn each(seen: &Seen, value: fn(&Posted) -> f64) -> Vec<Sample> {
     seen.running.iter().map(|posted| (vec![("session", posted.id.to_string())], value(posted))).collect()
+}
+
+/// Nothing where it is not looked at.
+fn load(seen: &Seen, value: fn(&Machine) -> f64) -> Vec<Sample> {
+    seen.load.iter().map(|load| (Vec::new(), value(&load.machine))).collect()
+}
+
+fn too_little(seen: &Seen) -> Vec<Sample> {
+    let of = |load: &Load| {
+        let shortage = load.shortage;
+        let sample = move |of| (vec![("of", shortage_word(of).to_owned())], f64::from(u8::from(shortage == Some(of))));
+        Shortage::ALL.map(sample)
+    };
+    seen.load.iter().flat_map(of).collect()
 }
 
 fn uploads(seen: &Seen, of: fn(&TargetStatus) -> u64) -> f64 {

@@ -3,13 +3,14 @@
 //! In: the [`Board`]. Out: JSON objects; the command line reads the same types. Nothing in them is a key or the name of a person: what is shown comes from
 //! types that hold neither.
 
+use recorder_core::admission::Shortage;
 use recorder_core::controller_upload::State as FilmState;
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::live::LiveState;
 use recorder_core::upload::State as UploadState;
 use serde::{Deserialize, Serialize};
 
-use crate::service::board::{Board, Delivery, Posted};
+use crate::service::board::{Board, Delivery, Load, Posted};
 use crate::service::order::{LiveStand, RecordingSnapshot, SessionState, Snapshot};
 use crate::storage::controller_upload::FilmStand;
 use crate::storage::recording_uploads::UploadOf;
@@ -36,13 +37,56 @@ pub struct Room {
     pub most: usize,
     /// Sessions that there is room for.
     pub free: usize,
+    /// What the machine has left, where that is looked at.
+    pub machine: Option<MachineStatus>,
+}
+
+/// What a machine has and uses, or the part of it that Roomcast may use.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MachineStatus {
+    /// Processors.
+    pub cpus: f64,
+    /// Of these, in use, by whomever.
+    pub cpus_used: f64,
+    /// Memory that is free.
+    pub memory_free_bytes: u64,
+    /// What is free of the spool's disk.
+    pub disk_free_bytes: u64,
+    /// Size of that disk.
+    pub disk_bytes: u64,
+    /// What there is too little of for another Session: `cpu`, `memory`, `disk`.
+    pub too_little: Option<String>,
+}
+
+impl MachineStatus {
+    fn of(board: &Board) -> Option<Self> {
+        let Load { machine, shortage } = board.load()?;
+        Some(Self {
+            cpus: machine.cpus,
+            cpus_used: machine.cpu_used,
+            memory_free_bytes: machine.memory_free,
+            disk_free_bytes: machine.disk_free,
+            disk_bytes: machine.disk_size,
+            too_little: shortage.map(|shortage| shortage_word(shortage).to_owned()),
+        })
+    }
+}
+
+pub(super) fn shortage_word(shortage: Shortage) -> &'static str {
+    match shortage {
+        Shortage::Cpu => "cpu",
+        Shortage::Memory => "memory",
+        Shortage::Disk => "disk",
+    }
 }
 
 impl Health {
     pub(super) fn of(board: &Board) -> Self {
         let (capacity, not_ready) = (board.capacity(), board.not_ready());
-        let free = capacity.most.saturating_sub(capacity.running);
-        let room = Room { running: capacity.running, most: capacity.most, free };
+        let machine = MachineStatus::of(board);
+        let has_room = machine.as_ref().is_none_or(|machine| machine.too_little.is_none());
+        let free = if has_room { capacity.most.saturating_sub(capacity.running) } else { 0 };
+        let room = Room { running: capacity.running, most: capacity.most, free, machine };
         Self { live: true, ready: not_ready.is_none(), not_ready, capacity: room }
     }
 }
@@ -61,6 +105,8 @@ pub struct LayoutChoice {
 pub struct Status {
     /// Of the program.
     pub version: String,
+    /// What the machine has left, where that is looked at.
+    pub machine: Option<MachineStatus>,
     /// Those that run.
     pub sessions: Vec<SessionStatus>,
     /// The last ones that are over, the newest first.
@@ -167,7 +213,8 @@ impl Status {
         let all = |sessions: Vec<Posted>| sessions.iter().map(SessionStatus::of).collect();
         let deliveries = board.deliveries().iter().map(DeliveryStatus::of).collect();
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        Self { version, sessions: all(board.running()), over: all(board.over()), deliveries }
+        let machine = MachineStatus::of(board);
+        Self { version, machine, sessions: all(board.running()), over: all(board.over()), deliveries }
     }
 }
 

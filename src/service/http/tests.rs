@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream as StdTcpStream};
 
+use recorder_core::admission::{Machine, Shortage};
 use recorder_core::controller_upload::{State as FilmState, Status as FilmStatus};
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::ids::{SessionId, TargetId};
@@ -13,7 +14,7 @@ use recorder_core::upload;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::service::board::{Command, Refusal, SessionEntry};
+use crate::service::board::{Command, Load, Refusal, SessionEntry};
 use crate::service::job::Status;
 use crate::service::order::{LiveStand, Outcome, RecordingSnapshot, SessionState, Snapshot};
 use crate::storage::controller_upload::FilmStand;
@@ -128,16 +129,38 @@ async fn without_a_configured_token_only_health_is_answered() {
 async fn health_says_how_much_room_there_is_and_why_not() {
     let World { server, board, _folder } = world(Some(TOKEN)).await;
     let entry = board.session(SessionId::new("s"), grid());
-    let capacity = json!({ "running": 1, "most": 3, "free": 2 });
+    let capacity = json!({ "running": 1, "most": 3, "free": 2, "machine": null });
     let well = json!({ "live": true, "ready": true, "not_ready": null, "capacity": capacity });
     assert_eq!(ours(&server, "GET", "/health", "").await, (200, well));
     board.set_ready(Err("The broker cannot be reached.".into()));
     drop(entry);
-    let capacity = json!({ "running": 0, "most": 3, "free": 3 });
+    let capacity = json!({ "running": 0, "most": 3, "free": 3, "machine": null });
     let sentence = "The broker cannot be reached.";
     let unwell = json!({ "live": true, "ready": false, "not_ready": sentence, "capacity": capacity });
     assert_eq!(ours(&server, "GET", "/health", "").await, (200, unwell.clone()));
     assert_eq!(ours(&server, "GET", "/health/ready", "").await, (503, unwell));
+}
+
+#[tokio::test]
+async fn what_the_machine_has_too_little_of_is_told_everywhere() {
+    let World { server, board, _folder } = world(Some(TOKEN)).await;
+    let machine = Machine { cpus: 4.0, cpu_used: 3.5, memory_free: 1 << 30, disk_free: 5 << 30, disk_size: 100 << 30 };
+    board.set_load(Load { machine, shortage: Some(Shortage::Cpu) });
+    board.refused();
+    let expected = json!({ "cpus": 4.0, "cpus_used": 3.5, "memory_free_bytes": 1u64 << 30, "disk_free_bytes": 5u64 << 30,
+        "disk_bytes": 100u64 << 30, "too_little": "cpu" });
+    let (_, health) = ours(&server, "GET", "/health", "").await;
+    assert_eq!((&health["capacity"]["machine"], &health["capacity"]["free"]), (&expected, &json!(0)));
+    assert_eq!(ours(&server, "GET", "/status", "").await.1["machine"], expected);
+    let (_, metrics) = ask(&server, "GET", "/metrics", Some(&format!("Bearer {TOKEN}")), "").await;
+    for line in [
+        "roomcast_too_little{of=\"cpu\"} 1.0",
+        "roomcast_too_little{of=\"disk\"} 0.0",
+        "roomcast_machine_cpus_used 3.5",
+        "roomcast_orders_refused_total 1.0",
+    ] {
+        assert!(metrics.lines().any(|said| said == line), "{line} is not in\n{metrics}");
+    }
 }
 
 #[tokio::test]

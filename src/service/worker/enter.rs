@@ -8,7 +8,7 @@ use crate::conference::ConferenceHandle;
 use crate::conference::livekit_room::{self, LiveKitSettings};
 use crate::conference::opentalk::controller::Controller;
 use crate::conference::opentalk::ticket_source::TicketSource;
-use crate::conference::opentalk::{self, FormerWorker, OpenTalkSettings};
+use crate::conference::opentalk::{self, FormerTarget, FormerWorker, OpenTalkSettings};
 use crate::conference::rehearsal::{self, RehearsalSettings};
 use crate::livekit::token_source::TokenSource;
 use crate::media::MediaSink;
@@ -35,7 +35,9 @@ pub(super) fn enter(
             settings.ingest.mixer_delay = job.mixer_delay;
             let mut resumed = job.commanded.iter().flat_map(|commanded| &commanded.resumed);
             let recording = resumed.find(|resumed| resumed.what == WantedTarget::Recording).map(|resumed| resumed.target.clone());
-            settings.former = follows.then(|| FormerWorker { recording });
+            let wanted = job.commanded.iter().flat_map(|commanded| &commanded.wanted);
+            let wanted = wanted.map(|one| FormerTarget { target: one.target.clone(), paused: one.paused }).collect();
+            settings.former = follows.then_some(FormerWorker { recording, wanted });
             opentalk::enter(settings, media, tickets)
         }
         ConferenceJob::LiveKit { url, token, refreshed, ca_file } => {

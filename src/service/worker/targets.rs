@@ -28,7 +28,7 @@ pub(super) fn commanded(job: &CommandedJob) -> Commanded {
     Commanded {
         reconnect_grace: job.reconnect_grace,
         delivery_grace: job.delivery_grace,
-        refusal: job.refusal.clone(),
+        withheld: job.withheld.clone(),
         resumed: resumed.collect(),
         ..Commanded::default()
     }

@@ -170,7 +170,7 @@ fn a_session_that_goes_on_does_not_take_its_old_word_for_a_wish() {
         ("paused", Some(TargetWish::Pause)),
         ("starting", Some(TargetWish::Start(Delivery::Recording))),
     ] {
-        let mut desk = Desk::of(Some(None));
+        let mut desk = Desk::of(Some(FormerWorker { recording: None, wanted: Vec::new() }));
         desk.connect();
         let actions = desk.hear("control", join(recording(status), json!([])));
         let wishes: Vec<_> = actions.iter().filter(|a| matches!(a, Action::Tell(ConferenceEvent::Wish { .. }))).collect();
@@ -196,9 +196,31 @@ fn the_recording_keeps_its_name_when_the_controller_gives_it_another() {
 
 #[test]
 fn a_worker_in_place_of_another_knows_what_the_recording_was_called() {
-    let mut desk = Desk::of(Some(Some(target("first"))));
+    let mut desk = Desk::of(Some(FormerWorker { recording: Some(target("first")), wanted: Vec::new() }));
     desk.connect();
     assert!(desk.hear("control", join(recording("inactive"), json!([]))).contains(&shown("first", Light::Inactive)));
+}
+
+/// What a supervisor that was killed has left: names, and nothing that could be streamed to.
+#[test]
+fn what_ran_before_and_is_known_by_its_name_is_wanted_as_it_was_once() {
+    let stream = |status: &str| json!({"stream_kind": "livestream", "location": "rtmp://a/b", "status": {"status": status}});
+    let streams = json!({"s1": stream("inactive"), "s2": stream("inactive"), "s3": stream("inactive")});
+    let former = |name: &str, paused| FormerTarget { target: target(name), paused };
+    let wanted = vec![former("s1", false), former("s3", true), former("deleted", false)];
+    let mut desk = Desk::of(Some(FormerWorker { recording: None, wanted }));
+    desk.connect();
+    let actions = desk.hear("control", join(streams.clone(), json!([])));
+    let wishes: Vec<_> = actions.into_iter().filter(|a| matches!(a, Action::Tell(ConferenceEvent::Wish { .. }))).collect();
+    let start = |name: &str| wish(name, TargetWish::Start(Delivery::Live { location: Secret::new("rtmp://a/b") }));
+    assert_eq!(wishes, [start("s1"), start("s3"), wish("s3", TargetWish::Pause)]);
+    // After a loss the Session knows what it runs.
+    desk.signaling.broken(Broken::Cut, desk.now);
+    desk.drain();
+    desk.wait(Duration::ZERO);
+    desk.connect();
+    let actions = desk.hear("control", join(streams, json!([])));
+    assert!(!actions.iter().any(|action| matches!(action, Action::Tell(ConferenceEvent::Wish { .. }))), "{actions:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::conference::{Light, Standing, TargetWish};
 use crate::live::{LiveState, Reason, Step};
-use crate::session::{Commanded, Resumed};
+use crate::session::{Commanded, Resumed, Withheld};
 use crate::slate::{Slate, SlateKind};
 
 fn recording() -> TargetId {
@@ -380,7 +380,9 @@ fn a_worker_that_replaces_another_goes_on_with_what_was_wanted() {
     let mut play = Play::new(settings);
     play.enter(5000, &["ada"]);
     assert_eq!(play.done(), texts(&[(5000, "open recording 2"), (5000, "begin recording 3")]));
-    let expected = [(5000, "recording", Light::Starting), (5000, "paused", Light::Paused)];
+    // That it goes on is told at once: nobody has clicked, but the room shows what the end of the worker before has made of it.
+    play.says(5900, recording(), TargetReport::TakeWritten { until: at(5600) });
+    let expected = [(5000, "recording", Light::Starting), (5000, "paused", Light::Paused), (5900, "recording", Light::Active)];
     assert_eq!(play.told(), lights(&expected));
 }
 
@@ -394,6 +396,60 @@ fn ordered_again_we_go_on_while_something_runs_and_go_otherwise() {
     play.says(20_600, recording(), TargetReport::Ended);
     play.input(21_000, Input::OrderedAgain);
     assert_eq!(play.done().last(), texts(&[(21_000, "leave")]).last());
+}
+
+#[test]
+fn a_service_that_ends_finishes_what_runs_says_why_and_leaves_when_it_is_stored() {
+    let mut play = Play::ordered(commanded(), &[(recording(), Delivery::Recording), (stream(), live())]);
+    play.says(900, recording(), TargetReport::TakeWritten { until: at(600) });
+    play.says(900, stream(), TargetReport::Live(LiveState::Live));
+    play.input(20_000, Input::Withhold(Withheld::Everything(fault("The recorder is being shut down."))));
+    play.says(20_100, stream(), TargetReport::Ended);
+    play.says(20_600, recording(), TargetReport::Ended);
+    // Whoever wants more is told the same.
+    play.wish(22_000, stream(), TargetWish::Start(live()));
+    play.input(25_000, Input::Delivered { target: recording(), run: 1, fault: None });
+    play.sleep_until(60_000);
+    let expected =
+        [(20_000, "end recording"), (20_000, "end stream"), (35_000, "leave"), (37_000, "over: Nothing is wanted any more.")];
+    assert_eq!(play.done()[4..], texts(&expected));
+    let told = play.told();
+    let error = |at, id: &str| (at, id.to_owned(), Light::Error);
+    assert!(told.contains(&error(20_000, "recording")) && told.contains(&error(20_000, "stream")), "{told:?}");
+    assert!(told.contains(&error(22_000, "stream")), "the click is answered: {told:?}");
+}
+
+#[test]
+fn a_disk_that_fills_ends_recordings_and_no_streams() {
+    let mut play = Play::ordered(commanded(), &[(recording(), Delivery::Recording), (stream(), live())]);
+    play.says(900, recording(), TargetReport::TakeWritten { until: at(600) });
+    play.says(900, stream(), TargetReport::Live(LiveState::Live));
+    play.input(20_000, Input::Withhold(Withheld::Recordings(fault("The disk is full."))));
+    // Wanted again while it is being closed: that is not forgotten, and not begun.
+    play.wish(20_100, recording(), TargetWish::Start(Delivery::Recording));
+    play.says(20_600, recording(), TargetReport::Ended);
+    play.wish(22_000, recording(), TargetWish::Start(Delivery::Recording));
+    play.sleep_until(30_000);
+    assert_eq!(play.done()[4..], texts(&[(20_000, "end recording")]));
+    assert_eq!(play.told().last(), lights(&[(27_100, "recording", Light::Error)]).last(), "{:?}", play.told());
+    // There is room again: what failed stays so until somebody wants it.
+    play.input(40_000, Input::Withhold(Withheld::Nothing));
+    play.sleep_until(41_000);
+    assert_eq!(play.done().len(), 5);
+    play.wish(41_000, recording(), TargetWish::Start(Delivery::Recording));
+    assert_eq!(play.done()[5..], texts(&[(41_000, "open recording 2"), (41_000, "begin recording 1")]));
+}
+
+#[test]
+fn what_an_earlier_worker_was_at_ends_when_it_is_withheld_meanwhile() {
+    let resumed = vec![Resumed { target: recording(), delivery: Delivery::Recording, run: 1, next: TakeId(2), paused: false }];
+    let withheld = Withheld::Everything(fault("The recorder is being shut down."));
+    let settings = SessionSettings { commanded: Some(Commanded { resumed, withheld, ..Commanded::default() }), ..commanded() };
+    let mut play = Play::new(settings);
+    play.enter(5000, &["ada"]);
+    play.says(5100, recording(), TargetReport::Ended);
+    assert_eq!(play.done(), texts(&[(0, "end recording")]));
+    assert_eq!(play.told(), lights(&[(5000, "recording", Light::Error)]));
 }
 
 #[test]
