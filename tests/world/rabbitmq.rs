@@ -230,8 +230,8 @@ impl Somebody {
 
     /// How many messages wait, and how many consume; `None` when there is no such queue.
     pub async fn looks_at(&self, queue: &str) -> Option<(u32, u32)> {
-        // A queue that is not there, or is somebody's own, costs the channel.
-        let channel = self.connection.create_channel().await.expect("a channel");
+        // A queue that is not there, or is somebody's own, costs the channel; that the broker has refused the one before may still be on its way.
+        let channel = self.connection.create_channel().await.ok()?;
         let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let found = channel.queue_declare(queue.into(), options, FieldTable::default()).await.ok()?;
         let counts = (found.message_count(), found.consumer_count());
