@@ -91,8 +91,11 @@ impl HandOver {
     }
 }
 
+/// What was planned, and each film with its length.
+type Ended = (Option<Plan>, Vec<(Film, u64)>);
+
 /// The plan, and those of its films that are ordinary files and not delivered, with their lengths.
-fn ended_films(disk: &dyn Disk, spool: &Path) -> Result<(Option<Plan>, Vec<(Film, u64)>), StorageError> {
+fn ended_films(disk: &dyn Disk, spool: &Path) -> Result<Ended, StorageError> {
     let Some(plan) = Plan::read(spool)? else { return Ok((None, Vec::new())) };
     let mut films = Vec::new();
     for film in plan.films(spool).into_iter().filter(|film| !film.is_delivered()) {
