@@ -60,7 +60,7 @@ impl<'a> Meeting<'a> {
         let (nginx, folder) = (Nginx::start(), tempfile::tempdir().expect("folder"));
         let recordings = folder.path().join("recordings");
         let more = format!(
-            "{LOOK}[serve]\nrecordings = [\"{}/{{room}}.mp4\"]\n[live]\nallowed_addresses = [\"127.0.0.1\"]\n",
+            "{LOOK}[serve]\nrecordings = [\"{}/{{start}}-{{room}}.mp4\"]\n[live]\nallowed_addresses = [\"127.0.0.1\"]\n",
             recordings.display()
         );
         let service = installation.serve(folder.path(), &more, &[]);

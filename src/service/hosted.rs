@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use recorder_core::claim::{Claim, VERSION};
 use recorder_core::fault::Fault;
@@ -24,6 +25,9 @@ use super::steward::RoomSteward;
 use super::supervisor;
 use crate::clock::SessionClock;
 use crate::command::amqp::{self, Ack};
+
+/// A Session that ends so soon after its room was commanded again has perhaps not heard of it.
+const UNHEARD: Duration = Duration::from_secs(10);
 
 /// Where it comes from.
 pub(super) enum Origin {
@@ -105,11 +109,21 @@ impl Hosted {
         let now: super::order::Clock = Arc::new(move || clock.now());
         let session = supervisor::run(order, &mut launcher, &mut stops, &mut view, &mut entry, now, Patience::default());
         tokio::pin!(session);
+        let mut commanded_again: Option<Instant> = None;
         loop {
             tokio::select! {
-                outcome = &mut session => return outcome,
-                // One that is not heard yet says the same.
-                () = room.commanded_again() => drop(again.try_send(Word::OrderedAgain)),
+                outcome = &mut session => {
+                    // The worker may have been on its way out when it was told. Whoever gets the command in vain joins, sees that nothing is wanted, and leaves.
+                    if commanded_again.is_some_and(|at| at.elapsed() < UNHEARD) {
+                        room.leave_command();
+                    }
+                    return outcome;
+                }
+                () = room.commanded_again() => {
+                    commanded_again = Some(Instant::now());
+                    // One that is not heard yet says the same.
+                    drop(again.try_send(Word::OrderedAgain));
+                }
             }
         }
     }

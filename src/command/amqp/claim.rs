@@ -29,6 +29,11 @@ impl Claim {
             std::future::pending().await
         }
     }
+
+    /// What was commanded last is for whoever has the room next.
+    pub fn leave_command(&mut self) {
+        self.left.store(true, Ordering::Release);
+    }
 }
 
 impl Drop for Claim {
@@ -115,6 +120,17 @@ mod tests {
         holding.given_up().await;
         assert!(holding.has_left());
         assert!(!holding.tell());
+    }
+
+    #[tokio::test]
+    async fn a_command_that_came_too_late_is_left_behind() {
+        let (holding, mut claim) = Holding::new(room());
+        assert!(holding.tell());
+        claim.commanded_again().await;
+        claim.leave_command();
+        drop(claim);
+        holding.given_up().await;
+        assert!(holding.has_left());
     }
 
     #[tokio::test]

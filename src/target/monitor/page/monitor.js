@@ -32,7 +32,7 @@ const byId = (id) => document.getElementById(id);
 const video = byId("programme");
 const stream = new MediaStream();
 const AGAIN_MS = 1000;
-/** Who is not connected after this time tries again. */
+/** Who has not both streams after this time tries again. */
 const CONNECT_WITHIN_MS = 10_000;
 let peer = null;
 let token = sessionStorage.getItem("token") ?? "";
@@ -63,6 +63,15 @@ byId("door").addEventListener("submit", (event) => {
   byId("door").hidden = true;
   watch();
 });
+
+/** Whether one of the two streams comes and the other does not: seldom, a connection begins without one of them, and another connection has both. */
+async function isHalf(connection) {
+  const packets = { audio: 0, video: 0 };
+  for (const report of (await connection.getStats()).values()) {
+    if (report.type === "inbound-rtp") packets[report.kind] += report.packetsReceived;
+  }
+  return (packets.audio > 0) !== (packets.video > 0);
+}
 
 /** Begins to watch. A peer that is cut is replaced by a new one. */
 async function watch() {
@@ -103,7 +112,9 @@ async function watch() {
     if (answer.status !== 201) return again(answer.status === 503 ? text.full : text.gone);
     place = answer.headers.get("Location");
     await mine.setRemoteDescription({ type: "answer", sdp: await answer.text() });
-    setTimeout(() => mine.connectionState !== "connected" && again(text.gone), CONNECT_WITHIN_MS);
+    setTimeout(async () => {
+      if (peer === mine && (mine.connectionState !== "connected" || (await isHalf(mine)))) again(text.gone);
+    }, CONNECT_WITHIN_MS);
   } catch {
     again(text.gone);
   }
