@@ -278,13 +278,19 @@ fn refusals(address: SocketAddr) {
 fn visit(address: SocketAddr) -> Option<Duration> {
     let came = Instant::now();
     let viewer = Viewer::join(address, TOKEN).expect("the viewer is let in");
-    let is_served = || viewer.pictures() > 2 && viewer.sounds() > 1;
+    let mut has_asked = false;
+    let mut is_served = || {
+        // The first packets can be there before their keys. A browser asks for another keyframe then, and so does this viewer.
+        if viewer.pictures() > 2 && viewer.keyframes() == 0 && !std::mem::replace(&mut has_asked, true) {
+            viewer.wants_keyframe();
+        }
+        viewer.keyframes() > 0 && viewer.pictures() > 2 && viewer.sounds() > 1
+    };
     until(2 * TRIES_AGAIN, "an end of waiting", || (is_served() || came.elapsed() > TRIES_AGAIN).then_some(()));
     let waited = came.elapsed();
     let served = is_served().then_some(waited);
-    match served {
-        Some(_) => assert!(viewer.keyframes() > 0, "nothing can be seen without a keyframe"),
-        None => println!("  a visit of one stream only: {}", viewer.story()),
+    if served.is_none() {
+        println!("  a visit without picture or sound: {}", viewer.story());
     }
     viewer.leave();
     served

@@ -229,13 +229,9 @@ impl Session {
         });
         let begun = Instant::now();
         while self.decode(Duration::from_millis(10)) != Some(capture) {
-            assert!(
-                begun.elapsed() < Duration::from_secs(20),
-                "no picture after the damage {:?} {} {:?}",
-                self.feeds.counts(),
-                self.mixer.room(&track(TrackKind::Camera)),
-                capture
-            );
+            // What a decoder gives late makes room by being passed.
+            self.draw();
+            assert!(begun.elapsed() < Duration::from_secs(20), "no picture after the damage");
         }
         self.tally.replaced += self.feeds.counts().replaced;
         self.tally.unreadable += self.video.unreadable() + self.sound.unreadable();

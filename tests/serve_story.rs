@@ -266,6 +266,11 @@ fn twenty_clicks_one_after_the_other_are_answered_at_once() {
         }
         controller.click_stop(&ada, std::slice::from_ref(&target));
         controller.has_recorders(&room, 0);
+        // A person is slower than a service that puts its things away.
+        until(Duration::from_secs(20), "the service rests", || {
+            let status: Value = serde_json::from_str(&operators_see(folder.path(), "/status")).ok()?;
+            status["sessions"].as_array()?.is_empty().then_some(())
+        });
         assert_eq!(films(&recordings).len(), number);
         let [_, events] = newest_books(&recordings);
         let began = events.lines("event", "take_began").next().expect("a Take");

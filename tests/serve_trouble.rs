@@ -147,8 +147,9 @@ fn each_stream_in_trouble_is_told_by_itself() {
     assert_eq!(meeting.told(), [] as [&str; 0], "no error of the recorder as a whole");
 
     ends(service, folder.path(), controller, &["the live destination refuses the stream"], &["canary"]);
-    for key in ["good-canary-'quoted", "good-canary-hash", "good-canary-query"] {
-        let files: Vec<_> = nginx.all_recordings().into_iter().filter(|(name, _)| name.starts_with(key)).collect();
+    // The server writes some of the characters in its own way into the names of its files.
+    for key in ["quoted", "hash", "query"] {
+        let files: Vec<_> = nginx.all_recordings().into_iter().filter(|(name, _)| name.contains(key)).collect();
         let [(_, file)] = files.as_slice() else { panic!("one stream was received as {key}: {files:?}") };
         assert!(decode(file) >= 30, "{key} shows a few seconds");
     }
