@@ -106,35 +106,43 @@ fn two_services_share_the_rooms_and_a_full_house_says_so() {
     let more = |folder: &tempfile::TempDir| {
         let recordings = folder.path().join("recordings").display().to_string();
         format!(
-            "[programme]\nsize = \"320x180\"\nfps = 10\n[session]\nroom_empty_grace = \"5m\"\n[serve]\nslots = 1\nconsent = \"not_asked\"\n\
+            "[programme]\nsize = \"320x180\"\nfps = 10\n[session]\nroom_empty_grace = \"5m\"\n[admission]\nlimits = []\n[serve]\nslots = 3\nconsent = \"not_asked\"\n\
              recordings = [\"{recordings}/{{start}}-{{room}}.mp4\"]\n"
         )
     };
     let services = folders.each_ref().map(|folder| installation.serve(folder.path(), &more(folder), &[]));
 
-    let rooms: Vec<_> = (0..3).map(|_| controller.plan(RoomPlan::titled("Weekly"))).collect();
+    // Ten rooms, and places for six.
+    let rooms: Vec<_> = (0..10).map(|_| controller.plan(RoomPlan::titled("Weekly"))).collect();
     let moderators: Vec<_> = rooms.iter().map(|room| controller.joins(room, Kind::Moderator, "Ada")).collect();
     let target = |room: usize| controller.recording_target(&rooms[room]);
-    for room in [0, 1] {
+    for room in 0..6 {
         controller.click_start(&moderators[room], &[target(room)]);
         controller.shows(&rooms[room], &target(room), "active");
     }
-    controller.click_start(&moderators[2], &[target(2)]);
-    controller.shows(&rooms[2], &target(2), "error");
-    controller.has_recorders(&rooms[2], 0);
-    for room in [0, 1] {
+    for room in 6..10 {
+        controller.click_start(&moderators[room], &[target(room)]);
+        controller.shows(&rooms[room], &target(room), "error");
+        assert_eq!(
+            controller.reason(&moderators[room], &target(room)),
+            "All recorders are busy. Try again when another meeting is over."
+        );
+        controller.has_recorders(&rooms[room], 0);
+    }
+    for room in 0..6 {
         assert_eq!(controller.recorders(&rooms[room]).len(), 1, "one recorder in room {room}");
         assert_eq!(controller.what_everybody_sees(&rooms[room], &target(room)), "active");
     }
     // A slot that becomes free is used.
     controller.click_stop(&moderators[0], &[target(0)]);
     controller.has_recorders(&rooms[0], 0);
-    controller.click_start(&moderators[2], &[target(2)]);
-    controller.shows(&rooms[2], &target(2), "active");
+    controller.click_start(&moderators[9], &[target(9)]);
+    controller.shows(&rooms[9], &target(9), "active");
     for (service, folder) in services.into_iter().zip(&folders) {
         service.signal(Signal::SIGTERM);
         let outcome = service.finish(Duration::from_secs(30));
         outcome.is_well();
-        assert!(!films(&folder.path().join("recordings")).is_empty(), "{}", outcome.log);
+        let films = films(&folder.path().join("recordings"));
+        assert!((3..=4).contains(&films.len()), "{films:?}");
     }
 }
