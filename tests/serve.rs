@@ -129,9 +129,9 @@ fn two_services_share_the_rooms_and_a_full_house_says_so() {
         );
         controller.has_recorders(&rooms[room], 0);
     }
-    for room in 0..6 {
-        assert_eq!(controller.recorders(&rooms[room]).len(), 1, "one recorder in room {room}");
-        assert_eq!(controller.what_everybody_sees(&rooms[room], &target(room)), "active");
+    for room in &rooms[..6] {
+        assert_eq!(controller.recorders(room).len(), 1, "one recorder in room {room:?}");
+        assert_eq!(controller.what_everybody_sees(room, &controller.recording_target(room)), "active");
     }
     // A slot that becomes free is used.
     controller.click_stop(&moderators[0], &[target(0)]);
