@@ -14,7 +14,7 @@ use roomcast::command::amqp::{BrokerSettings, Capacity, LinkError, OrderReceived
 use roomcast::trust::Trust;
 use tokio::sync::mpsc;
 use world::log::Log;
-use world::rabbitmq::{PASSWORD, READER, RabbitMq, Somebody, USER};
+use world::rabbitmq::{LISTENER, PASSWORD, READER, RabbitMq, SERVICE, SERVICE_MAY, Somebody, USER};
 
 /// Nothing takes longer, on a busy machine either.
 const LONG: Duration = Duration::from_secs(30);
@@ -388,6 +388,7 @@ async fn each_thing_that_an_operator_can_get_wrong_has_its_sentence() {
     assert!(matches!(wrong(&|s| s.url = "amqp://127.0.0.1:1".into()).await, LinkError::Unreachable(_)));
     assert!(matches!(wrong(&|s| s.url = broker.tls_url()).await, LinkError::NotSecure(_)));
     assert!(matches!(wrong(&|s| s.user = READER.into()).await, LinkError::NotAllowed));
+    assert!(matches!(wrong(&|s| s.user = LISTENER.into()).await, LinkError::NotAllowed));
     assert!(matches!(wrong(&|s| s.url = "rabbitmq".into()).await, LinkError::Address));
     // A queue that somebody has for himself.
     let somebody = broker.somebody().await;
@@ -395,4 +396,25 @@ async fn each_thing_that_an_operator_can_get_wrong_has_its_sentence() {
         .declare_with(&queue, QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() }, FieldTable::default())
         .await;
     assert!(matches!(look(&good).await.expect_err("refused"), LinkError::QueueTaken));
+}
+
+/// What the page for operators says to allow is enough: to look, to make the queue, to take a room, and to hand a command to the service that has it.
+#[tokio::test]
+async fn the_permissions_that_operators_are_told_to_give_are_enough() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/with-your-opentalk.md")).expect("a page");
+    let told = SERVICE_MAY.map(|pattern| format!("'{pattern}'")).join(" ");
+    assert!(page.contains(&told), "the page does not say {told}");
+    let (broker, queue, room) = (RabbitMq::shared(), "opentalk_recorder", room());
+    let allowed = BrokerSettings { user: SERVICE.into(), ..settings(broker, queue) };
+    look(&allowed).await.expect("all is well");
+    let mut first = Service::start(allowed.clone(), 1);
+    first.connected().await;
+    let somebody = broker.somebody().await;
+    looks(&somebody, queue, Some((0, 1))).await;
+    somebody.publish(queue, &command(&room)).await;
+    let mut taken = first.take().await;
+    let _second = Service::start(allowed, 3);
+    looks(&somebody, queue, Some((0, 1))).await;
+    somebody.publish(queue, &command(&room)).await;
+    within("the owner to hear of it", taken.claim.commanded_again()).await;
 }

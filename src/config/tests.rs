@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 fn variables(given: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -354,4 +356,41 @@ fn the_rate_of_the_picture_follows_from_its_height() {
         assert_eq!(programme.video_kbps(), kbps);
         assert_eq!(Programme { video_kbps: Some(2000), ..programme }.video_kbps(), 2000);
     }
+}
+
+fn of_the_repository(name: &str) -> String {
+    std::fs::read_to_string(format!("{}/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+/// Whoever copies from the page for operators, or starts the sample stack, gets a configuration that is one.
+#[test]
+fn what_operators_copy_is_understood() {
+    let sample = parse("samples/opentalk/roomcast.toml", &of_the_repository("samples/opentalk/roomcast.toml"), []).unwrap();
+    assert!(sample.serve.is_to_controller());
+    let page = of_the_repository("docs/with-your-opentalk.md");
+    let block = page.split("```toml\n").find(|block| block.contains("[serve]")).unwrap();
+    let copied = parse("roomcast.toml", block.split("```").next().unwrap(), []).unwrap();
+    assert_eq!(copied.serve.recordings.len(), 2);
+    let files = [
+        copied.keycloak.client_secret_file,
+        copied.rabbitmq.password_file,
+        copied.storage.secret_key_file,
+        copied.http.token_file,
+    ];
+    // The user of the service is given this folder, and systemd leaves it readable.
+    assert!(files.iter().flatten().all(|file| file.starts_with("/etc/roomcast/secrets")));
+    assert_eq!(files.iter().flatten().count(), 4);
+    let words = page.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let variables: Vec<&str> = words.filter(|word| word.starts_with("ROOMCAST_") && *word != "ROOMCAST_CONFIG").collect();
+    assert!(variables.len() > 5 && variables.iter().all(|variable| is_secret_variable(variable)), "{variables:?}");
+}
+
+/// systemd kills only after everything that `serve` needs by default to end in order.
+#[test]
+fn the_unit_waits_for_the_end_of_the_service() {
+    let unit = of_the_repository("samples/roomcast.service");
+    let limit = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap();
+    let Serve { drain_timeout, delivery_grace, .. } = Serve::default();
+    let needed = drain_timeout.duration() + delivery_grace.duration() + Duration::from_secs(10);
+    assert!(Duration::from_secs(limit.parse().unwrap()) > needed, "{limit} s, and {needed:?} are needed");
 }

@@ -76,6 +76,15 @@ impl Shortage {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Cpu, Self::Memory, Self::Disk];
 
+    /// One word for operators and programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+        }
+    }
+
     /// What a moderator reads whose Order is refused.
     pub fn sentence(self) -> &'static str {
         match self {

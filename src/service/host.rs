@@ -211,7 +211,10 @@ impl Host {
         let has_changed = self.door.measured(measured);
         let shortage = self.door.shortage();
         if shortage != before {
-            tracing::info!(too_little = ?shortage, "what another session would have too little of");
+            match shortage {
+                Some(shortage) => tracing::info!(of = shortage.word(), "too little for another session: orders are not taken"),
+                None => tracing::info!("there is room for another session again"),
+            }
         }
         self.tell_slots();
         if has_changed {

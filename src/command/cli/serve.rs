@@ -189,7 +189,7 @@ fn keeping(config: &Config) -> Result<impl FnOnce(OpenTalkCourier, Board) -> Kee
         // Told now, not after a meeting.
         targets::stores(config, &objects)?;
     }
-    let spool = config.spool.dir.clone().unwrap_or_else(|| PathBuf::from("spool"));
+    let spool = config.spool.folder();
     std::fs::create_dir_all(&spool)
         .map_err(|error| Failure::operator(format_args!("cannot make the folder {}: {error}", spool.display())))?;
     let of_stores = config.clone();

@@ -33,9 +33,9 @@ const SHARED: &str = "not needed: services share the Orders of one queue among t
 const ONE_ENCODING: &str =
     "not needed: the programme is encoded once for everybody who gets it; see [programme] and [renditions].";
 pub(super) const NO_WINDOW: &str = "not needed: there is no window to look into; a live destination of your own shows the same.";
-const PROCESSOR: &str = "not needed: pictures are encoded by the processor, about half a core for 720p.";
+const PROCESSOR: &str = "not taken over: the processor encodes the pictures, in about half a core for 720p; [programme] encoder = \"auto\" looks for hardware.";
 const PARTS: &str = "not needed: how long the parts of an upload are follows from the length of the recording.";
-const LOAD: &str = "not needed: how many Sessions this machine takes at once is said by serve.slots.";
+const LOAD: &str = "not needed: how many Sessions this machine takes at once is measured ([admission]), up to serve.slots.";
 
 /// Every key of every version.
 pub(super) const KEYS: [(&str, Fate); 34] = [
