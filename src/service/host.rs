@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use recorder_core::admission::{Admission, Limits};
+use recorder_core::admission::{Admission, Limits, Shortage};
 use recorder_core::ids::SessionId;
 use recorder_core::session::Withheld;
 use tokio::sync::{mpsc, watch};
@@ -117,6 +117,8 @@ pub struct Host {
     end_at: Option<Instant>,
     /// Sessions that were begun, so that each has a name of its own.
     begun: u64,
+    /// What operators were told last that there is too little of. It comes and goes with Sessions, too, not only with what is measured.
+    told: Option<Shortage>,
 }
 
 impl Host {
@@ -124,7 +126,7 @@ impl Host {
     pub fn new(settings: HostSettings, orders: Orders) -> Self {
         let (running, tasks) = (BTreeMap::new(), JoinSet::new());
         let door = Door::new(settings.slots, Admission::new(settings.limits));
-        Self { settings, orders, running, tasks, business: Business::new(), door, end_at: None, begun: 0 }
+        Self { settings, orders, running, tasks, business: Business::new(), door, end_at: None, begun: 0, told: None }
     }
 
     /// Runs until somebody wants it to stop, and everything that was accepted is stored. A second wish ends it at once.
@@ -207,10 +209,9 @@ impl Host {
     }
 
     fn measured(&mut self, measured: &Measured) {
-        let before = self.door.shortage();
         let has_changed = self.door.measured(measured);
         let shortage = self.door.shortage();
-        if shortage != before {
+        if shortage != std::mem::replace(&mut self.told, shortage) {
             match shortage {
                 Some(shortage) => tracing::info!(of = shortage.word(), "too little for another session: orders are not taken"),
                 None => tracing::info!("there is room for another session again"),

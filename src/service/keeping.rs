@@ -131,7 +131,10 @@ impl Keeping {
         let unusable = match ended {
             Ok(Ok(finalised)) => {
                 let files: Vec<_> = finalised.files.iter().map(|file| (file.file.display().to_string(), file.bytes)).collect();
-                tracing::info!(?files, "the recording is an ordinary file");
+                // Of what an earlier process ended there is nothing new.
+                if !files.is_empty() {
+                    tracing::info!(?files, "the recording is an ordinary file");
+                }
                 finalised.left.first().map(StorageError::to_fault)
             }
             Ok(Err(StorageError::Nothing { .. })) => {

@@ -299,11 +299,6 @@ pub struct Seen {
 /// See [`LinkError`].
 pub async fn look(settings: &BrokerSettings) -> Result<Seen, LinkError> {
     let link = Link::connect(settings).await?;
-    let queue = match link.depth().await {
-        Ok(depth) => Some(depth),
-        Err(error) if is_not_found(&error) => None,
-        Err(error) => return Err(error),
-    };
     let mailbox = format!("roomcast.check.{}.{}", std::process::id(), crate::clock::SessionClock::start().epoch_ns());
     if let Claimed::Ours(ours) = link.claim(&mailbox).await? {
         let (channel, consumer) = *ours;
@@ -311,6 +306,12 @@ pub async fn look(settings: &BrokerSettings) -> Result<Seen, LinkError> {
         link.write(&mailbox, b"").await?;
         link.give_up(&mailbox, channel, consumer.tag().as_str()).await?;
     }
+    // Last, because one that is not there costs the channel.
+    let queue = match link.depth().await {
+        Ok(depth) => Some(depth),
+        Err(error) if is_not_found(&error) => None,
+        Err(error) => return Err(error),
+    };
     link.close().await;
     Ok(Seen { queue })
 }
