@@ -346,7 +346,7 @@ impl<'a> Import<'a> {
             let scheme = if self.scheme == Scheme::Http { "http" } else { "https" };
             self.put("controller.url", quoted(&format!("{scheme}://{domain}")), &from);
         }
-        self.to_controller();
+        self.recordings_as_before();
         if let Some(Monitoring { address, port, from }) = self.monitoring.take() {
             self.put("http.listen", quoted(&SocketAddr::new(address, port).to_string()), &from);
             self.remark(
@@ -364,7 +364,7 @@ impl<'a> Import<'a> {
     }
 
     /// Without a file of its own the old recorder hands its recordings to the controller.
-    fn to_controller(&mut self) {
+    fn recordings_as_before(&mut self) {
         let has = |section: &str, name: &str| self.fields.contains_key(&(section.to_owned(), name.to_owned()));
         let is_file = has("serve", "recordings");
         let url = self.fields.get(&("controller".to_owned(), "url".to_owned())).map(|field| field.from.clone());
