@@ -9,7 +9,7 @@ use recorder_core::upload::Step;
 use super::disk::{Disk, SystemDisk, is_same_file};
 use super::finalise_tests::{base, growing, names, part};
 use super::inventory::{inventory, sweep, table};
-use super::outbox::{Fortune, UploadTarget, declare, fortune, keep_for_uploads, outgoing, unix_now};
+use super::outbox::{Fortune, UploadTarget, declare, fortune, keep_for_uploads, outgoing, unix_now, waiting};
 use super::spool::FOLDER_ENDING;
 use super::torn_disk::{Folders, Stop, TornDisk};
 use super::{Spool, StorageError, finalise};
@@ -99,6 +99,22 @@ fn a_file_that_grows_has_its_second_name_at_once() {
     let out = outgoing(&folder).unwrap();
     assert_eq!(out.len(), 1);
     assert_eq!((out[0].journal.upload.key.as_str(), out[0].begun), ("k/standup.mp4", false));
+}
+
+/// Killed before the first bytes were confirmed, a recording has no second name yet; whoever goes on with it uploads it all the same.
+#[test]
+fn a_storage_waits_from_the_first_moment_until_it_has_everything() {
+    let base = base();
+    let folder = killed(base.path(), &["a", "b"], false);
+    let waiting = || waiting(&folder).unwrap().into_iter().map(|target| target.storage).collect::<Vec<_>>();
+    assert!(outgoing(&folder).unwrap().is_empty());
+    assert_eq!(waiting(), ["a", "b"]);
+    finalise(&SystemDisk, &folder).unwrap();
+    assert_eq!(waiting(), ["a", "b"]);
+    confirm(&folder, "a", 1);
+    assert_eq!(waiting(), ["b"]);
+    confirm(&folder, "b", 1);
+    assert_eq!(waiting(), [] as [&str; 0]);
 }
 
 #[test]

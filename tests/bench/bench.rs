@@ -1,4 +1,4 @@
-//! What a recording costs, beside the least that the same work can cost. Run by `scripts/bench [--json FILE] [--quick] [--only 5x720|rooms|destinations]`.
+//! What a recording costs, beside the least that the same work can cost. Run by `scripts/bench [--json FILE] [--quick] [--awake] [--only 5x720|rooms|destinations]`.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
@@ -37,6 +37,7 @@ const ROOM: (usize, u32) = (9, 720);
 
 struct Wish {
     json: Option<PathBuf>,
+    awake: bool,
     seconds: u32,
     repetitions: usize,
     only: Option<String>,
@@ -50,6 +51,7 @@ fn main() {
     }
     let wish = wish(arguments);
     println!("{}", report::EXPLANATION);
+    let awake = wish.awake.then(process::Awake::keep);
     println!("load before: {}\n", process::load());
     let (mut rows, mut rooms) = (Vec::new(), None);
     let is_wished = |what: &str| wish.only.as_ref().is_none_or(|only| only == what);
@@ -88,6 +90,8 @@ fn main() {
     if let Some(path) = wish.json {
         std::fs::write(&path, report::json(&rows, rooms.as_ref(), destinations.as_ref())).expect("the JSON file is written");
     }
+    // `exit` drops nothing.
+    drop(awake);
     let crowded = rooms.is_some_and(|rooms| !rooms.is_kept());
     if rows.iter().any(|row| !row.missed().is_empty())
         || crowded
@@ -98,15 +102,18 @@ fn main() {
 }
 
 fn wish(arguments: Vec<String>) -> Wish {
-    let mut wish = Wish { json: None, seconds: 60, repetitions: 3, only: None };
+    let mut wish = Wish { json: None, awake: false, seconds: 60, repetitions: 3, only: None };
     let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--quick" => (wish.seconds, wish.repetitions) = (15, 1),
+            "--awake" => wish.awake = true,
             "--json" => wish.json = Some(arguments.next().expect("--json needs a file").into()),
             "--only" => wish.only = arguments.next(),
             other => {
-                panic!("{other} is not known; usage: scripts/bench [--json FILE] [--quick] [--only 5x720|rooms|destinations]")
+                panic!(
+                    "{other} is not known; usage: scripts/bench [--json FILE] [--quick] [--awake] [--only 5x720|rooms|destinations]"
+                )
             }
         }
     }
