@@ -24,6 +24,7 @@ use crate::service::process::leave_no_core_dump;
 use crate::service::progress::SyncFigure;
 use crate::service::{link, logging};
 
+mod actors;
 mod check;
 mod import;
 mod inputs;
@@ -349,7 +350,7 @@ fn rehearse(args: RehearseArgs, mut config: Config, config_file: Option<PathBuf>
     let plan = session::plan(&config, wanted, Some(args.duration.duration()))?;
     let mut listening = session::Listening::start()?;
     let desk = operate::Desk::open(args.desk.http, 1, &config, &listening)?;
-    let actors = session::Actors::start(config_file.as_deref(), &mut listening)?;
+    let actors = actors::Actors::start(config_file.as_deref(), &mut listening)?;
     let room = actors.room();
     session::run(plan, room, config_file, listening, desk, Some(actors))
 }

@@ -4,7 +4,6 @@
 //! threads of its own. It decides nothing: that is the Session's part. When the supervisor is gone, it ends its Takes and exits.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use recorder_core::books::Note;
@@ -13,15 +12,15 @@ use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::ids::TargetId;
 use recorder_core::layout::{Layout, LayoutError};
 use recorder_core::live::LiveState;
-use recorder_core::overload::{Load, Overload};
-use recorder_core::session::{Action, After, Input, Outcome, Phase, Session, SessionSettings};
+use recorder_core::overload::Overload;
+use recorder_core::session::{Input, Outcome, Phase, Session, SessionSettings};
 use recorder_core::stage::Loudness;
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
 use super::claims::{self, ClaimError, ClaimShare};
 use super::deliveries::{Deliveries, DeliveryReport, Outlet};
-use super::job::{FromWorker, Job, MonitorFeed, ResumedTarget, Status, TargetJob, ToWorker};
+use super::job::{FromWorker, Job, MonitorFeed, ResumedTarget, TargetJob, ToWorker};
 use super::link::{LinkError, WorkerLink};
 use super::rate::RateMeter;
 use super::renditions::{self, RenditionError};
@@ -41,6 +40,8 @@ use crate::trust::TrustError;
 
 mod enter;
 mod notes;
+mod obey;
+mod status;
 mod targets;
 
 use enter::enter;
@@ -234,7 +235,7 @@ impl Worker {
         let mut in_conference = true;
         let commands = self.conference.commands.clone();
         while self.outcome.is_none() {
-            self.obey().await?;
+            self.obey();
             let wake = self.session.poll_wake().map(|(at, _)| Instant::now() + at.since(self.clock.now()));
             let to_tell = !self.to_conference.is_empty();
             tokio::select! {
@@ -316,72 +317,6 @@ impl Worker {
         }
     }
 
-    /// Does what the Session has decided.
-    async fn obey(&mut self) -> Result<(), WorkerError> {
-        self.note_end();
-        while let Some(action) = self.session.poll_action() {
-            self.note(Note::of_action(&action));
-            match action {
-                Action::Tell(command) => {
-                    if let ConferenceCommand::Report { target, standing } = &command {
-                        targets::log_standing(target, standing);
-                    }
-                    self.queue(command);
-                }
-                Action::Show(scenes) => {
-                    self.avatars.show(&scenes);
-                    self.programme.show(&scenes);
-                    self.hang_avatars();
-                }
-                Action::Open { target, run, delivery } => self.open(target, run, delivery),
-                Action::TryNow { target } => self.deliveries.try_now(&target),
-                Action::BeginTake { target, take, at } => {
-                    if self.commanded {
-                        self.say(FromWorker::Begins { target: target.clone(), take });
-                    }
-                    self.programme.begin(at);
-                    self.deliveries.begin(&target, take, at);
-                }
-                Action::ShowSlate { target, from } => {
-                    self.prepare_slate(&target);
-                    self.programme.begin(from);
-                    if self.deliveries.is_idle() {
-                        self.programme.rest(from);
-                    }
-                    self.deliveries.show_slate(&target, from);
-                }
-                Action::EndTake { target, at, then } => {
-                    if self.commanded {
-                        self.say(FromWorker::Ends { target: target.clone(), for_good: then == After::Stop });
-                    }
-                    if then == After::Pause {
-                        self.prepare_slate(&target);
-                    }
-                    let is_last = self.deliveries.end(&target, at, then);
-                    // As long as moderators may want another Take, the programme only rests.
-                    if is_last && self.commanded && self.session.phase() != Phase::Ending {
-                        self.programme.rest(at);
-                    } else if is_last {
-                        self.programme.end(at);
-                    }
-                }
-                Action::Over(outcome) => {
-                    self.outcome = Some(outcome);
-                    self.note_end();
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The newest subscription list says everything that older ones said.
-    fn queue(&mut self, command: ConferenceCommand) {
-        if matches!(command, ConferenceCommand::Subscribe(_)) {
-            self.to_conference.retain(|waiting| !matches!(waiting, ConferenceCommand::Subscribe(_)));
-        }
-        self.to_conference.push_back(command);
-    }
-
     fn supervisor_says(&mut self, message: ToWorker) {
         match message {
             ToWorker::Job(_) => tracing::warn!("a second job was ignored"),
@@ -440,39 +375,6 @@ impl Worker {
     fn say(&self, message: FromWorker) {
         if self.link.outgoing.send(message).is_err() {
             tracing::debug!("nobody hears this worker");
-        }
-    }
-
-    fn say_status(&mut self) {
-        let counts = self.programme.counts();
-        let pictures = counts.pictures.load(Ordering::Relaxed);
-        let status = Status {
-            at: self.clock.now(),
-            people: self.session.people() as u32,
-            tiles: self.session.scenes().iter().map(|scene| scene.tiles.len()).max().unwrap_or(0) as u32,
-            pictures,
-            repeated: counts.repeated.load(Ordering::Relaxed),
-            fps: self.fps.per_second(pictures, Instant::now()),
-            encoder_lag: self.programme.encoder_lag(),
-            dropped: self.media.dropped(),
-            encoded_bytes: self.programme.encoded_bytes(),
-        };
-        self.say(FromWorker::Status(status));
-    }
-
-    /// Tells when the machine becomes too slow, and when it keeps up again. At the end of the Takes the programme stands still by itself.
-    fn look_at_load(&mut self) {
-        if self.session.phase() != Phase::Live {
-            return;
-        }
-        let counts = self.programme.counts();
-        let load = Load {
-            due: counts.pictures.load(Ordering::Relaxed),
-            left_out: counts.repeated.load(Ordering::Relaxed),
-            lag: self.programme.encoder_lag(),
-        };
-        if let Some(fault) = self.overload.look(load, self.clock.now()) {
-            self.say(FromWorker::Fault(fault));
         }
     }
 
