@@ -14,7 +14,7 @@ where
     W: Future,
 {
     let (order, board, jobs) = (order(), Board::new(1), Arc::default());
-    let mut entry = board.session(order.session.clone(), order.look.layout.clone());
+    let mut entry = board.session(order.course.session.clone(), order.course.look.layout.clone());
     let mut fakes = Fakes { script: Arc::new(script), jobs: Arc::clone(&jobs), tasks: Vec::new() };
     let (mut stops, mut told) = (no_stops(), Told::default());
     let running = run(order, &mut fakes, &mut stops, &mut told, &mut entry, fast_clock(1), PATIENT);
@@ -58,7 +58,7 @@ async fn a_layout_reaches_the_worker_and_whoever_takes_its_place() {
     })
     .await;
     assert_eq!(posted, "own");
-    assert_eq!(jobs.iter().map(|job| job.look.layout.name.as_str()).collect::<Vec<_>>(), ["grid", "/layouts/own.toml"]);
+    assert_eq!(jobs.iter().map(|job| job.course.look.layout.name.as_str()).collect::<Vec<_>>(), ["grid", "/layouts/own.toml"]);
     assert_eq!(board.totals().workers_replaced, 1);
 }
 

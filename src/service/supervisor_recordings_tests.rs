@@ -12,7 +12,7 @@ async fn recordings_of_several_renditions_are_counted_together() {
         };
         assert_eq!((wide.as_str(), upright.as_str()), ("recording", "recording-upright"));
         assert_eq!(folder, &PathBuf::from("/spool/recording-upright"));
-        assert_eq!(fake.job.renditions.iter().map(|it| it.height_px).collect::<Vec<_>>(), [720, 1280]);
+        assert_eq!(fake.job.course.renditions.iter().map(|it| it.height_px).collect::<Vec<_>>(), [720, 1280]);
         if fake.number == 1 {
             recorded_as(wide, &fake, 0, 20);
             recorded_as(upright, &fake, 0, 15);
@@ -25,7 +25,7 @@ async fn recordings_of_several_renditions_are_counted_together() {
     };
     let renditions = vec![rendition("programme", 1280, 720), rendition("upright", 720, 1280)];
     let recordings = vec![recording("recording", 0), recording("recording-upright", 1)];
-    let order = SessionOrder { renditions, recordings, ..order() };
+    let order = SessionOrder { course: Course { renditions, ..course() }, recordings, ..order() };
     let (outcome, jobs, _) = supervise(script, no_stops(), order, fast_clock(1)).await;
     assert_eq!(jobs[1].duration, Some(Duration::from_secs(40)), "20 s of the longer one count");
     assert_eq!(jobs[1].first_take, TakeId(2));

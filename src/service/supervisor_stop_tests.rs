@@ -66,7 +66,7 @@ async fn the_longest_duration_ends_the_session() {
         assert!(matches!(fake.link.incoming.next().await.unwrap(), Some(ToWorker::Stop)));
         end_well(fake).await
     };
-    let order = SessionOrder { max_duration: Duration::from_secs(20), ..order() };
+    let order = SessionOrder { course: Course { max_duration: Duration::from_secs(20), ..course() }, ..order() };
     let (outcome, _, _) = supervise(script, no_stops(), order, fast_clock(1000)).await;
     assert!(outcome.last.elapsed >= Duration::from_secs(20));
     assert_eq!(outcome.reason, "room closed");
@@ -82,7 +82,7 @@ async fn the_first_wish_after_the_longest_duration_is_still_a_clean_one() {
         }
         end_well(fake).await
     };
-    let order = SessionOrder { max_duration: Duration::from_secs(1), ..order() };
+    let order = SessionOrder { course: Course { max_duration: Duration::from_secs(1), ..course() }, ..order() };
     let (outcome, _, _) = supervise_stoppable(script, order, fast_clock(1000)).await;
     assert!(!outcome.at_once);
     assert_eq!(outcome.reason, "room closed");

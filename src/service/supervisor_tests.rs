@@ -17,7 +17,7 @@ use crate::avatar::AvatarRules;
 use crate::graph::EncoderWish;
 use crate::mixer::sound::LevelSettings;
 use crate::service::board::Board;
-use crate::service::job::{LiveJob, LiveRules, Rendition};
+use crate::service::job::{Course, LiveJob, LiveRules, Rendition};
 use crate::service::link::{self, WorkerLink};
 use crate::service::process::Exit;
 use crate::target::rtmp::LiveFigures;
@@ -92,29 +92,35 @@ impl Tokens for OneToken {
 
 fn order() -> SessionOrder {
     SessionOrder {
-        session: SessionId::new("s"),
-        epoch_ns: 4711,
+        course: course(),
         room: Room::LiveKit {
             url: "ws://localhost".into(),
             token: Secret::new("first"),
             tokens: Box::new(OneToken(Some(Secret::new("second")))),
             ca_file: None,
         },
+        duration: Some(Duration::from_secs(60)),
+        recordings: vec![recording("recording", 0)],
+        lives: Vec::new(),
+        books: false,
+        commanded: None,
+    }
+}
+
+fn course() -> Course {
+    Course {
+        session: SessionId::new("s"),
+        epoch_ns: 4711,
         look: LookText::plain(NamedText { name: "grid".into(), text: String::new() }),
         renditions: vec![rendition("programme", 1280, 720)],
         mixer_delay: Duration::from_millis(500),
         encoder: EncoderWish::Auto,
         level: LevelSettings::default(),
-        duration: Some(Duration::from_secs(60)),
+        live: LiveRules::default(),
+        avatars: AvatarRules::default(),
         room_empty_grace: Duration::from_secs(60),
         conference_grace: Duration::from_secs(120),
         max_duration: Duration::from_secs(12 * 3600),
-        recordings: vec![recording("recording", 0)],
-        lives: Vec::new(),
-        live: LiveRules::default(),
-        avatars: AvatarRules::default(),
-        books: false,
-        commanded: None,
         monitor: None,
     }
 }
@@ -162,7 +168,7 @@ where
     let mut fakes = Fakes { script: Arc::new(script), jobs: Arc::clone(&jobs), tasks: Vec::new() };
     let mut told = Told::default();
     let board = Board::new(1);
-    let mut entry = board.session(order.session.clone(), order.look.layout.clone());
+    let mut entry = board.session(order.course.session.clone(), order.course.look.layout.clone());
     let running = run(order, &mut fakes, &mut stops, &mut told, &mut entry, clock, patience);
     let outcome = tokio::time::timeout(Duration::from_secs(10), running).await.expect("the Session must end");
     for task in fakes.tasks {
@@ -234,7 +240,7 @@ async fn a_worker_that_dies_is_replaced_on_the_same_clock_with_a_fresh_token() {
     };
     let (outcome, jobs, told) = supervise(script, no_stops(), order(), fast_clock(1)).await;
     assert_eq!((jobs.len(), outcome.workers, outcome.fault), (2, 2, None));
-    assert!(jobs.iter().all(|job| job.epoch_ns == 4711 && job.session == SessionId::new("s")));
+    assert!(jobs.iter().all(|job| job.course.epoch_ns == 4711 && job.course.session == SessionId::new("s")));
     let tokens: Vec<_> = jobs
         .iter()
         .map(|job| match &job.conference {
@@ -244,7 +250,11 @@ async fn a_worker_that_dies_is_replaced_on_the_same_clock_with_a_fresh_token() {
         .collect();
     assert_eq!(tokens, ["first", "second"]);
     assert_eq!(jobs[1].caution, Caution::None);
-    assert_eq!([jobs[0].encoder, jobs[1].encoder], [EncoderWish::Auto, EncoderWish::Software], "hardware may be what broke");
+    assert_eq!(
+        [jobs[0].course.encoder, jobs[1].course.encoder],
+        [EncoderWish::Auto, EncoderWish::Software],
+        "hardware may be what broke"
+    );
     assert_eq!(jobs[1].duration, Some(Duration::from_secs(40)), "the first 20 s count");
     assert_eq!(outcome.last.status.pictures, 30 * (20 + 19));
     assert_eq!(outcome.recorded, Duration::from_secs(20 + 19), "the second between two Takes is in no file");
@@ -409,7 +419,7 @@ async fn a_supervisor_that_stood_still_does_not_blame_its_worker() {
     let patience = Patience { silence: Duration::from_millis(150), ..PATIENT };
     let mut view = Sleepy(Duration::from_millis(200));
     let order = order();
-    let mut entry = Board::new(1).session(order.session.clone(), order.look.layout.clone());
+    let mut entry = Board::new(1).session(order.course.session.clone(), order.course.look.layout.clone());
     let outcome = run(order, &mut fakes, &mut no_stops(), &mut view, &mut entry, fast_clock(1), patience).await;
     assert_eq!((outcome.workers, outcome.fault), (1, None));
 }

@@ -106,7 +106,7 @@ pub fn run(stream: std::os::unix::net::UnixStream) -> Result<(), Fault> {
 async fn serve(stream: std::os::unix::net::UnixStream) -> Result<(), WorkerError> {
     let mut link = WorkerLink::open(stream)?;
     let Some(ToWorker::Job(job)) = link.incoming.next().await? else { return Err(WorkerError::NoJob) };
-    let span = tracing::info_span!("session", session.id = %job.session);
+    let span = tracing::info_span!("session", session.id = %job.course.session);
     let worker = span.in_scope(|| Worker::start(*job, link))?;
     worker.work().instrument(span).await
 }
@@ -147,26 +147,27 @@ struct Worker {
 
 impl Worker {
     fn start(job: Job, link: WorkerLink) -> Result<Self, WorkerError> {
+        let course = &job.course;
         let claim = job.commanded.as_ref().and_then(|commanded| commanded.claim.as_deref());
         let claim = claim.map(claims::share).transpose()?;
-        let clock = SessionClock::with_epoch(job.epoch_ns);
+        let clock = SessionClock::with_epoch(course.epoch_ns);
         let (media, source) = media::lanes();
         let (tokens, token_desk) = TokenSource::new();
         let (tickets, ticket_requests) = TicketSource::new();
         // First, because the network takes longest.
         let conference = enter(&job, clock, media.clone(), tokens, tickets)?;
-        let framings = renditions::framings(&job)?;
-        let settings = renditions::programme(&job, &framings)?;
-        let rings: Vec<Ring> = job.renditions.iter().map(|_| Ring::default()).collect();
+        let framings = renditions::framings(course)?;
+        let settings = renditions::programme(course, &framings)?;
+        let rings: Vec<Ring> = course.renditions.iter().map(|_| Ring::default()).collect();
         let (programme, programme_events) = Programme::start(settings, clock, source, rings.clone())?;
-        let feeder = job.monitor.as_ref().and_then(|MonitorFeed { path, rendition }| {
+        let feeder = course.monitor.as_ref().and_then(|MonitorFeed { path, rendition }| {
             let feeder = Feeder::start(path, rings.get(*rendition)?.clone());
             feeder.inspect_err(|error| tracing::warn!(%error, "there is no programme monitor")).ok()
         });
-        let (layout, dress) = job.look.check()?;
-        let outlets = job.renditions.iter().zip(rings).zip(programme.slates());
+        let (layout, dress) = course.look.check()?;
+        let outlets = course.renditions.iter().zip(rings).zip(programme.slates());
         let outlets = outlets.map(|((rendition, ring), slate)| Outlet::new(rendition, ring, slate.clone())).collect();
-        let (mut deliveries, reports) = Deliveries::new(&job.targets, job.live.clone(), outlets, job.first_take, clock);
+        let (mut deliveries, reports) = Deliveries::new(&job.targets, course.live.clone(), outlets, job.first_take, clock);
         let resumed: Vec<ResumedTarget> = job.commanded.iter().flat_map(|commanded| commanded.resumed.clone()).collect();
         targets::resume(&mut deliveries, &resumed);
         let ids = job.targets.iter().map(TargetJob::id).cloned().collect();
@@ -174,10 +175,10 @@ impl Worker {
             SessionSettings {
                 first_take: job.first_take,
                 duration: job.duration,
-                max_duration: job.max_duration,
-                room_empty_grace: job.room_empty_grace,
-                conference_grace: job.conference_grace,
-                mixer_delay: job.mixer_delay,
+                max_duration: course.max_duration,
+                room_empty_grace: course.room_empty_grace,
+                conference_grace: course.conference_grace,
+                mixer_delay: course.mixer_delay,
                 caution: job.caution.clone(),
                 dress,
                 consent: job.consent,
@@ -196,7 +197,7 @@ impl Worker {
             programme,
             programme_events,
             media,
-            avatars: Avatars::new(&job.avatars),
+            avatars: Avatars::new(&course.avatars),
             deliveries,
             reports,
             token_desk,

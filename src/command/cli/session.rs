@@ -22,7 +22,7 @@ use crate::clock::SessionClock;
 use crate::config::{Config, PROGRAMME, Sound, SoundLevel};
 use crate::mixer::sound::LevelSettings;
 use crate::service::board::SessionEntry;
-use crate::service::job::Rendition;
+use crate::service::job::{Course, Rendition};
 use crate::service::process::OwnProgram;
 use crate::service::progress::{Progress, table, uploads_table};
 use crate::service::supervisor::{self, Outcome, Patience, RecordingOrder, Room, SessionOrder, View};
@@ -54,8 +54,27 @@ pub(super) fn session_name() -> String {
     format!("{seconds}-{}", std::process::id())
 }
 
+/// What the configuration says of a whole Session; without a programme monitor.
+pub(super) fn course(config: &Config, session: SessionId, epoch_ns: u64, look: LookText, renditions: Vec<Rendition>) -> Course {
+    Course {
+        session,
+        epoch_ns,
+        look,
+        renditions,
+        mixer_delay: config.mixer.delay.duration(),
+        encoder: look::encoder(config.programme.encoder),
+        level: level(&config.sound),
+        live: targets::live_rules(config),
+        avatars: config.avatars.rules(),
+        room_empty_grace: config.session.room_empty_grace.duration(),
+        conference_grace: config.session.conference_grace.duration(),
+        max_duration: config.session.max_duration.duration(),
+        monitor: None,
+    }
+}
+
 /// How loud everybody is made.
-pub(super) fn level(sound: &Sound) -> LevelSettings {
+fn level(sound: &Sound) -> LevelSettings {
     LevelSettings {
         speech_lufs: (sound.level == SoundLevel::Speech).then_some(sound.target_lufs as f32),
         duck_db: sound.duck_db as f32,
@@ -138,27 +157,18 @@ pub(super) fn run(
     let Plan { config, look, renditions, wanted, duration, monitor } = plan;
     let kept = recordings.clone();
     let order = SessionOrder {
-        session,
-        epoch_ns: clock.epoch_ns(),
+        course: Course {
+            monitor: monitor.as_ref().map(|monitor| monitor.feed(&wanted.renditions)),
+            ..course(&config, session, clock.epoch_ns(), look, renditions)
+        },
         room,
-        look,
-        renditions,
-        mixer_delay: config.mixer.delay.duration(),
-        encoder: look::encoder(config.programme.encoder),
-        level: level(&config.sound),
         duration,
-        room_empty_grace: config.session.room_empty_grace.duration(),
-        conference_grace: config.session.conference_grace.duration(),
-        max_duration: config.session.max_duration.duration(),
         recordings,
         lives: wanted.lives.iter().map(Live::job).collect(),
-        live: targets::live_rules(&config),
-        avatars: config.avatars.rules(),
         books: config.books.record,
         commanded: None,
-        monitor: monitor.as_ref().map(|monitor| monitor.feed(&wanted.renditions)),
     };
-    let mut entry = desk.board.session(order.session.clone(), order.look.layout.clone());
+    let mut entry = desk.board.session(order.course.session.clone(), order.course.look.layout.clone());
     let mut launcher = OwnProgram { arguments: own_arguments(config_file.as_deref(), "worker") };
     let mut progress = Progress::new(std::io::stderr(), screen());
     let monitor = monitor.map(|monitor| {
