@@ -5,7 +5,7 @@
 use roomcast_world as world;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use recorder_core::ids::ParticipantId;
 use recorder_core::layout::Layout;
@@ -18,6 +18,8 @@ use world::film::judge::Judge;
 use world::film::{Film, TileRect};
 use world::livekit::{Grant, LiveKit, token};
 use world::product::Product;
+use world::recording::session_time_of_recording;
+use world::stalls::Watch;
 
 const SECONDS: f64 = 16.0;
 const PEOPLE: usize = 4;
@@ -56,9 +58,11 @@ fn a_meeting_is_recorded_landscape_upright_and_small_at_once() {
     let mut arguments = vec!["--config", "roomcast.toml", "record", "--livekit", &url, "--token-file", "-", "--layout", "grid"];
     arguments.extend(["--to", "wide.mp4", "--to", "upright=upright.mp4", "--to", "small=small.mp4", "--duration", &seconds]);
     let environment = [("RUST_LOG", "info,roomcast::graph=debug")];
+    let (watch, begun) = (Watch::begin(), Instant::now());
     let product = Product::start(folder.path(), &arguments, &environment, &token("room", "roomcast", "", Grant::Recorder));
     let outcome = product.finish(Duration::from_secs(60));
     outcome.is_well();
+    let stalls = watch.end(begun + session_time_of_recording(&outcome.log));
     println!("{}", outcome.said);
     println!("load {}", std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim());
 
@@ -66,7 +70,8 @@ fn a_meeting_is_recorded_landscape_upright_and_small_at_once() {
     for (name, layout, width, height) in [("wide", &grid, 1280, 720), ("upright", &column, 720, 1280), ("small", &grid, 854, 480)]
     {
         println!("{name}:");
-        let film = Film::watch(&folder.path().join(format!("{name}.mp4")), &tiles(layout, width, height));
+        let mut film = Film::watch(&folder.path().join(format!("{name}.mp4")), &tiles(layout, width, height));
+        film.stalls.clone_from(&stalls);
         let mut judge = Judge::new(&film);
         judge.decodes_clean().is_of(width as usize, height as usize, SECONDS).has_constant_rate(30.0);
         let steady = 1.0..SECONDS - 0.2;

@@ -205,7 +205,7 @@ fn recorded_as(id: &str, fake: &Fake, from_s: u64, until_s: u64) {
     let target = TargetId::new(id);
     let at = SessionTime::from_millis(from_s * 1000);
     let take = TakeId(fake.number as u32);
-    fake.link.outgoing.send(FromWorker::TakeBegan { target: target.clone(), take, at }).unwrap();
+    fake.link.outgoing.send(FromWorker::TakeBegan { target: target.clone(), take, at, film: Duration::ZERO }).unwrap();
     let until = SessionTime::from_millis(until_s * 1000);
     fake.link.outgoing.send(FromWorker::Written { target, file: "recording.mp4".into(), until, bytes: until_s }).unwrap();
     let status = Status { pictures: 30 * (until_s - from_s), ..Status::default() };

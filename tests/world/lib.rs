@@ -13,6 +13,7 @@ pub mod clip;
 pub mod codecs;
 pub mod controller;
 pub mod crowd;
+pub mod dice;
 pub mod drawing;
 pub mod family;
 pub mod film;

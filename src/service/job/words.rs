@@ -86,6 +86,8 @@ pub enum FromWorker {
         take: TakeId,
         /// First programme instant.
         at: SessionTime,
+        /// Where in the film it lies.
+        film: Duration,
     },
     /// What is synced to disk.
     Written {
