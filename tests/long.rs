@@ -30,7 +30,7 @@ use world::film::judge::Judge;
 use world::livekit::LiveKit;
 use world::recording::record;
 use world::stand_in::{Manner, StandIn};
-use world::until;
+use world::{after, until};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -67,10 +67,7 @@ fn a_destination_that_stalls_for_two_minutes_costs_no_memory() {
     let target = LiveTarget::start(environment, settings, ring, clock, report).unwrap();
     let begin = Instant::now();
     // The ring is full after 15 s, and the first stall is over.
-    let is_at = |seconds: u64| {
-        let limit = Duration::from_secs(seconds) + SECOND;
-        until(limit, "time passes", || (begin.elapsed() >= Duration::from_secs(seconds)).then_some(()));
-    };
+    let is_at = |seconds: u32| after(begin, f64::from(seconds));
     is_at(25);
     let mut seen = vec![resident_kib()];
     for seconds in (45..=145).step_by(20) {

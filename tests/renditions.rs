@@ -7,7 +7,6 @@ use roomcast_world as world;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use recorder_core::conference::Role;
 use recorder_core::ids::ParticipantId;
 use recorder_core::layout::Layout;
 use recorder_core::scene::CanvasSize;
@@ -32,18 +31,7 @@ const CONFIG: &str = "[renditions.upright]\nsize = \"720x1280\"\nlayout = \"colu
 
 /// Where the people stand who joined in this order.
 fn tiles(layout: &Layout, width_px: u32, height_px: u32) -> Vec<TileRect> {
-    let seat = |index: usize| Seat {
-        participant: ParticipantId::new(who(index)),
-        name: Pii::new(who(index)),
-        part: Part::Person,
-        video: None,
-        muted: false,
-        speaking: false,
-        role: Role::Attendee,
-        hand: None,
-        floor: false,
-        arrival: index as u64,
-    };
+    let seat = |index: usize| Seat::new(ParticipantId::new(who(index)), Pii::new(who(index)), Part::Person, index as u64);
     let stage = Stage { seats: (0..PEOPLE).map(seat).collect(), audible: Vec::new() };
     let scene = layout.arrange(&stage, CanvasSize { width_px, height_px }, SessionTime::ZERO);
     let rects = scene.tiles.iter().map(|tile| tile.rect);

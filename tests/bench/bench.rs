@@ -15,8 +15,7 @@ use std::path::PathBuf;
 
 use destinations::Destinations;
 use floor::Pace;
-use recorder_core::conference::Role;
-use recorder_core::ids::{ParticipantId, TrackId, TrackKind};
+use recorder_core::ids::ParticipantId;
 use recorder_core::layout::Layout;
 use recorder_core::scene::{CanvasSize, Scene};
 use recorder_core::secret::Pii;
@@ -123,21 +122,8 @@ fn wish(arguments: Vec<String>) -> Wish {
 /// The Scene that the product makes of so many people who all have cameras and are silent.
 fn scene(people: usize, canvas: CanvasSize) -> Scene {
     let seat = |index: usize| {
-        let participant = ParticipantId::new(who(index));
-        let video = Some(TrackId::new(participant.clone(), TrackKind::Camera));
-        let arrival = index as u64;
-        Seat {
-            participant,
-            name: Pii::new(who(index)),
-            part: Part::Person,
-            video,
-            muted: false,
-            speaking: false,
-            role: Role::Attendee,
-            hand: None,
-            floor: false,
-            arrival,
-        }
+        let seat = Seat::new(ParticipantId::new(who(index)), Pii::new(who(index)), Part::Person, index as u64);
+        seat.with_video()
     };
     let stage = Stage { seats: (0..people).map(seat).collect(), audible: Vec::new() };
     let mut scene = Layout::built_in("grid").expect("layout").arrange(&stage, canvas, SessionTime::ZERO);

@@ -2,15 +2,12 @@ use std::time::Duration;
 
 use super::*;
 use crate::fault::{Blame, Retry, Scope};
+use crate::made_up::id;
 
 const ASKED: ConsentRule = ConsentRule::Asked { call_in_included: false };
 
 fn at(s: u64) -> SessionTime {
     SessionTime::from_millis(s * 1000)
-}
-
-fn id(name: &str) -> ParticipantId {
-    ParticipantId::new(name)
 }
 
 fn file() -> TargetId {
