@@ -292,9 +292,10 @@ impl<'a> Import<'a> {
         match self.words(place)? {
             "display" => self.remark(&place.from, NO_WINDOW),
             "rtmp" => {}
-            "webm" | "mp4" | "matroska" => {
-                self.remark(&place.from, "not needed: recordings are MP4, and serve.recordings says where they go.")
-            }
+            "webm" | "mp4" | "matroska" => self.remark(
+                &place.from,
+                "not needed: recordings are MP4, and serve.recordings says where they go, with \"controller\" among it to their meeting.",
+            ),
             _ => return Err(self.refuse(place, "must be \"webm\", \"mp4\", \"matroska\", \"rtmp\" or \"display\"")),
         }
         Ok(())

@@ -24,7 +24,7 @@ use super::commanded::Word;
 use super::door::{Door, ending};
 use super::hosted::{Hosted, Origin};
 use super::keeping::Keeping;
-use super::order::{Outcome, Room, SessionOrder};
+use super::order::{Outcome, SessionOrder};
 use super::steward::{Business, RoomSteward};
 use super::takeover::{Return, Settled};
 use crate::clock::SessionClock;
@@ -46,7 +46,7 @@ pub struct HostSettings {
     pub measured: watch::Receiver<Option<Measured>>,
     /// How long Sessions may go on when the service is asked to stop.
     pub drain_timeout: Duration,
-    /// Makes the part of an Order that does not depend on the room.
+    /// Makes an Order; a ticket says for which room.
     pub plan: Box<dyn Fn(SessionId, u64) -> SessionOrder + Send>,
     /// What holds for every Session.
     pub terms: Terms,
@@ -54,14 +54,6 @@ pub struct HostSettings {
     pub identity: Identity,
     /// Where the rooms are.
     pub controller: Controller,
-    /// The same for workers.
-    pub controller_address: String,
-    /// Whom workers believe there, beside the system's authorities.
-    pub controller_ca: Option<std::path::PathBuf>,
-    /// The same for the media server that the controller names.
-    pub livekit_ca: Option<std::path::PathBuf>,
-    /// The recorder's name in a room.
-    pub display_name: String,
     /// Where recordings go.
     pub keeping: Keeping,
     /// Arguments of a worker.
@@ -281,13 +273,7 @@ impl Host {
         // Before the command is acknowledged: the next one may come right after it.
         self.tell_slots();
         let settings = &self.settings;
-        let conference = Room::OpenTalk {
-            controller: settings.controller_address.clone(),
-            ca_file: settings.controller_ca.clone(),
-            livekit_ca_file: settings.livekit_ca.clone(),
-            display_name: settings.display_name.clone(),
-        };
-        let order = SessionOrder { room: conference, ..(settings.plan)(session.clone(), clock.epoch_ns()) };
+        let order = (settings.plan)(session.clone(), clock.epoch_ns());
         let hosted = Hosted {
             origin,
             room: claim,
@@ -307,7 +293,7 @@ impl Host {
             clock,
             claims: Claims::of_spool(&settings.keeping.spool),
             worker: settings.worker.clone(),
-            entry: settings.board.session(session.clone(), order.look.layout.clone()),
+            entry: settings.board.session(session.clone(), order.course.look.layout.clone()),
             order,
         };
         self.running.insert(room.clone(), Running { session, words, stop });

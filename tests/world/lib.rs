@@ -13,6 +13,7 @@ pub mod clip;
 pub mod codecs;
 pub mod controller;
 pub mod crowd;
+pub mod dice;
 pub mod drawing;
 pub mod family;
 pub mod film;
@@ -20,6 +21,7 @@ pub mod kept;
 pub mod keycloak;
 pub mod livekit;
 pub mod log;
+pub mod meeting;
 pub mod opentalk;
 pub mod product;
 pub mod rabbitmq;
@@ -49,6 +51,12 @@ pub fn until<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>
         assert!(begin.elapsed() < limit, "not within {limit:?}: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Waits until so much time has passed since `since`, as a person with a watch would.
+pub fn after(since: Instant, seconds: f64) {
+    let time = Duration::from_secs_f64(seconds);
+    until(time + Duration::from_secs(10), "time passes", || (since.elapsed() >= time).then_some(()));
 }
 
 /// A TCP port of 127.0.0.1 that nobody used a moment ago.

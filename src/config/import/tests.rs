@@ -166,10 +166,12 @@ fn a_file_of_each_era_becomes_a_configuration_of_ours() {
             "livekit.url: it says not how to speak to the server; ws:// is taken, and wss:// is better where the server has it.",
             "recorder.display, recorder.sinks.type: not needed: there is no window to look into; a live destination of your own shows \
              the same.",
-            "recorder.max_load: not needed: how many Sessions this machine takes at once is measured ([admission]), up to serve.slots.",
-            "recorder.hardware_acceleration.manufacturer, recorder.hardware_acceleration.device: not taken over: the processor encodes \
-             the pictures, in about half a core for 720p; [programme] encoder = \"auto\" looks for hardware.",
-            "recorder.sinks.type: not needed: recordings are MP4, and serve.recordings says where they go.",
+            "recorder.max_load: not taken over: serve.slots says how many Sessions run at once, and [admission] what the machine must \
+             have left for another one; admission.cpu_percent counts what that one will use, too.",
+            "recorder.hardware_acceleration.manufacturer, recorder.hardware_acceleration.device: not taken over: pictures are encoded by \
+             the processor, about half a core for 720p; with programme.encoder = \"auto\" hardware does it where it can.",
+            "recorder.sinks.type: not needed: recordings are MP4, and serve.recordings says where they go, with \"controller\" among it \
+             to their meeting.",
             "recorder.sinks.location: recordings are MP4, and each has a name of its own in the same folder.",
             "recorder.sinks.location: `--to stream` streams there; in rooms of OpenTalk the moderators choose where streams go.",
             "recorder.sinks.audio_bitrate, recorder.sinks.audio_rate, recorder.sinks.video_bitrate, \

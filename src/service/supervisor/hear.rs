@@ -97,8 +97,9 @@ impl Session<'_> {
                     self.stands(SessionState::Live);
                 }
             }
-            FromWorker::TakeBegan { target, take, at } => {
+            FromWorker::TakeBegan { target, take, at, film } => {
                 tracing::info!(target.id = %target, take = take.0, %at, "recording");
+                self.books.take_lies(&target, at, film);
                 self.recording_stand(&target).began(at);
                 self.takes = self.takes.max(take.0);
                 self.outcome.last.recording = true;
