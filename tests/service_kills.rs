@@ -250,7 +250,9 @@ fn a_service_that_is_killed_at_any_instant_loses_no_recording() {
         for meeting in &meetings {
             let after_s = if matches!(meeting.phase, Phase::Joins | Phase::Records) { second_s } else { 0.0 };
             has_its_film(&storage, meeting, &now, meeting.before_s(killed) + after_s - LOST_S);
-            assert_eq!(controller.moderator_was_told(&meeting.moderator), [] as [&str; 0], "{:?}", meeting.phase);
+            // A click whose recorder died may be unanswered for five seconds, which the controller tells of.
+            let told = controller.moderator_was_told(&meeting.moderator);
+            assert!(told.is_empty() || meeting.phase == Phase::Joins && told == ["timeout"], "{:?}: {told:?}", meeting.phase);
         }
         logs.drain(..logs.len().saturating_sub(1));
     }
