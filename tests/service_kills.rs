@@ -213,7 +213,7 @@ fn a_service_that_is_killed_at_any_instant_loses_no_recording() {
     let Installation { controller, .. } = &installation;
     let (storage, folder) = (S3Server::start(), tempfile::tempdir().expect("folder"));
     let more = format!(
-        "[programme]\nsize = \"320x180\"\nfps = 10\n[session]\nroom_empty_grace = \"5m\"\n[admission]\nlimits = []\n\
+        "[programme]\nsize = \"320x180\"\nfps = 10\n[session]\nroom_empty_grace = \"5m\"\n[spool]\nkeep = \"0s\"\n[admission]\nlimits = []\n\
          [storage]\nendpoint = \"{}\"\naccess_key = \"{}\"\n\
          [serve]\nslots = 8\nconsent = \"not_asked\"\nrecordings = [\"s3://recordings/{{room}}/{{start}}.mp4\"]\n",
         storage.url(),
