@@ -20,6 +20,8 @@ use world::until;
 
 /// Nothing takes longer.
 const LONG: Duration = Duration::from_secs(40);
+/// A worker that has lost its supervisor has ended its Takes and is gone by then.
+const GONE: Duration = Duration::from_secs(15);
 /// What a kill may cost: what was captured and not yet mixed, and the newest fragment.
 const LOST_S: f64 = 1.5;
 /// What rounding to pictures of a tenth of a second may hide, twice a Take.
@@ -148,7 +150,7 @@ fn kill(controller: &Controller, service: &Product, victim: Victim, meetings: &[
         Victim::Workers => workers.iter().for_each(|pid| send(*pid, Signal::SIGKILL)),
         Victim::Everything => family.kill(),
     }
-    until(LONG, "no worker is left", || (!workers.iter().any(|pid| runs(*pid))).then_some(()));
+    until(GONE, "no worker is left", || (!workers.iter().any(|pid| runs(*pid))).then_some(()));
     for (meeting, recorders) in meetings.iter().zip(before) {
         until(LONG, "the recorder before is gone", || {
             let now = controller.recorders(&meeting.room);

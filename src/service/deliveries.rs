@@ -153,6 +153,11 @@ impl Deliveries {
         self.go_on(target);
     }
 
+    /// Nobody is left who could permit anything: Takes that wait for their folder will have none, and are over when they are told their end.
+    pub(super) fn forsake(&mut self) {
+        self.recordings.values_mut().filter(|recording| recording.folder.is_none()).for_each(|recording| recording.next.clear());
+    }
+
     /// What is wanted cannot be delivered at all.
     pub(super) fn cannot(&mut self, target: &TargetId, fault: Fault) {
         self.open.remove(target);
@@ -388,10 +393,27 @@ fn reporter(id: TargetId, reports: mpsc::Sender<(TargetId, DeliveryReport)>) -> 
 
 #[cfg(test)]
 mod tests {
+    use recorder_core::address::AddressPolicy;
     use recorder_core::live::{Reason, Step};
 
     use super::*;
     use crate::target::rtmp::LiveFigures;
+
+    /// Otherwise a worker whose supervisor died waits for a folder that nobody makes.
+    #[test]
+    fn a_recording_that_nobody_will_permit_is_over_when_it_is_told_its_end() {
+        let outlet = Outlet { ring: Ring::default(), slate: SlateSource::default(), bytes_per_s: 1 };
+        let rules = LiveRules { policy: AddressPolicy::default(), ca_file: None };
+        let (mut all, mut reports) = Deliveries::new(&[], rules, vec![outlet], TakeId(1), SessionClock::start());
+        let file = TargetId::new("file");
+        all.open_recording(file.clone(), 0, None, TakeId(1));
+        all.begin(&file, TakeId(1), SessionTime::from_millis(1_000));
+        all.forsake();
+        assert!(reports.try_recv().is_err(), "nothing was told to end");
+        assert!(all.end(&file, SessionTime::from_millis(2_000), After::Stop), "it was the last");
+        let ended = DeliveryReport::Recording(RecordingReport::Ended { until: None, bytes: 0 });
+        assert_eq!(reports.try_recv(), Ok((file, ended)));
+    }
 
     /// A worker that stands still loses figures, and no state.
     #[test]

@@ -246,6 +246,7 @@ impl Worker {
                         // Without a supervisor nobody would finish the recording or replace us: end in order, the next supervisor goes on.
                         tracing::warn!("the supervisor is gone; ending the takes");
                         supervised = false;
+                        self.deliveries.forsake();
                         self.tell(Input::Stop);
                     }
                 },
