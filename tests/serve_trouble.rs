@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use world::books::Book;
-use world::controller::{Controller, Kind, Misbehaviour, Person, RoomPlan, StreamPlan};
+use world::controller::{Controller, Kind, Misbehaviour, RoomPlan, StreamPlan};
+use world::meeting::Meeting;
 use world::opentalk::{Installation, OPERATORS, QUEUE, films, operators_see};
 use world::product::{Outcome, Product};
 use world::recording::one_room_at_a_time;
@@ -27,40 +28,6 @@ fn serve(installation: &Installation, folder: &Path) -> Product {
     let recordings = folder.join("recordings");
     let more = format!("{SETTINGS}recordings = [\"{}/{{start}}-{{room}}.mp4\"]\n", recordings.display());
     installation.serve(folder, &more, &[])
-}
-
-/// A room with a moderator, whose clicks are for its recording unless said otherwise.
-struct Meeting<'a> {
-    controller: &'a Controller,
-    room: String,
-    moderator: Person,
-    recording: String,
-}
-
-impl<'a> Meeting<'a> {
-    fn of(controller: &'a Controller, plan: RoomPlan) -> Meeting<'a> {
-        let room = controller.plan(plan);
-        let moderator = controller.joins(&room, Kind::Moderator, "Ada");
-        let recording = controller.recording_target(&room);
-        Meeting { controller, room, moderator, recording }
-    }
-
-    fn click(&self) {
-        self.controller.click_start(&self.moderator, std::slice::from_ref(&self.recording));
-    }
-
-    fn stop(&self) {
-        self.controller.click_stop(&self.moderator, std::slice::from_ref(&self.recording));
-        self.controller.has_recorders(&self.room, 0);
-    }
-
-    fn shows(&self, status: &str) {
-        self.controller.shows(&self.room, &self.recording, status);
-    }
-
-    fn told(&self) -> Vec<String> {
-        self.controller.moderator_was_told(&self.moderator)
-    }
 }
 
 fn status(folder: &Path) -> Value {

@@ -54,7 +54,9 @@ pub struct MachineStatus {
     pub disk_free_bytes: u64,
     /// Size of that disk.
     pub disk_bytes: u64,
-    /// What there is too little of for another Session: `cpu`, `memory`, `disk`.
+    /// Descriptors that the process may still open.
+    pub files_free: u64,
+    /// What there is too little of for another Session: `cpu`, `memory`, `disk`, `files`.
     pub too_little: Option<String>,
 }
 
@@ -67,6 +69,7 @@ impl MachineStatus {
             memory_free_bytes: machine.memory_free,
             disk_free_bytes: machine.disk_free,
             disk_bytes: machine.disk_size,
+            files_free: machine.files_free,
             too_little: shortage.map(|shortage| shortage_word(shortage).to_owned()),
         })
     }
@@ -77,6 +80,7 @@ pub(super) fn shortage_word(shortage: Shortage) -> &'static str {
         Shortage::Cpu => "cpu",
         Shortage::Memory => "memory",
         Shortage::Disk => "disk",
+        Shortage::Files => "files",
     }
 }
 
