@@ -32,6 +32,8 @@ const LONG: Duration = Duration::from_secs(40);
 /// Whoever is alone in the room.
 const TILE: TileRect = TileRect { x: 0, y: 0, width: 640, height: 360 };
 const ALONE: usize = 0;
+/// For so long people stay in the picture while nobody can withdraw their consent.
+const SIGNALING_GRACE: Duration = Duration::from_secs(30);
 /// As long as the access token of the client `ShortLived` is good.
 const TOKEN_LIFE: Duration = Duration::from_secs(4);
 
@@ -84,6 +86,7 @@ impl Day<'_> {
     }
 
     fn is_recorded(&self, meeting: &Meeting<'_>) {
+        self.controller.consent(&meeting.moderator, true);
         meeting.click();
         meeting.shows("active");
         pass(Duration::from_millis(1500));
@@ -198,6 +201,7 @@ fn the_controller_is_restarted(day: &mut Day<'_>) {
     let moderator = controller.joins_as(&room, Kind::Moderator, name(0), &who(0));
     let recording = controller.recording_target(&room);
     assert_ne!(recording, day.ada.recording);
+    controller.consent(&moderator, true);
     day.ada = Meeting { controller, room, moderator, recording };
     day.ada_sees_active(1);
     day.a_click_works("After a restart");
@@ -241,9 +245,10 @@ fn a_recording_outlives_everything_around_it() {
     let folder = tempfile::tempdir().expect("folder");
     let more = format!(
         "[programme]\nsize = \"640x360\"\n[strip]\nshow = false\n[layout]\ndefault = \"grid\"\n[session]\nroom_empty_grace = \"5m\"\n\
-         [admission]\nlimits = []\n[serve]\nconsent = \"not_asked\"\ndelivery_grace = \"3s\"\n\
+         [admission]\nlimits = []\n[serve]\nsignaling_grace = \"{}s\"\ndelivery_grace = \"3s\"\n\
          recordings = [\"{}/{{room}}-{{start}}.mp4\", \"s3://recordings/{{room}}/{{start}}.mp4\"]\n\
          [storage]\nendpoint = \"{}\"\naccess_key = \"{}\"\n",
+        SIGNALING_GRACE.as_secs(),
         folder.path().join("recordings").display(),
         storage.url(),
         world::s3::ACCESS_KEY,
@@ -257,6 +262,7 @@ fn a_recording_outlives_everything_around_it() {
     let moderator = controller.joins_as(&room, Kind::Moderator, name(0), &who(0));
     let mut crowd = Crowd::gather(1);
     crowd.join_all(livekit, &room, &[Joining::usual(0)]);
+    controller.consent(&moderator, true);
     let ada = Meeting { controller, recording: controller.recording_target(&room), room, moderator };
     let mut day =
         Day { controller, broker, livekit, lines, storage: &mut storage, s3: &s3, service: &service, folder: folder.path(), ada };
@@ -267,8 +273,10 @@ fn a_recording_outlives_everything_around_it() {
     let active = Instant::now();
     the_broker_goes_away(&mut day);
     the_identity_provider_goes_away(&day);
+    let cut = Instant::now();
     the_controller_goes_away(&day);
     the_controller_is_restarted(&mut day);
+    let away = cut..Instant::now();
     the_storage_refuses(&day);
     let killed = Instant::now();
     day.livekit.restart();
@@ -293,15 +301,20 @@ fn a_recording_outlives_everything_around_it() {
     let begins = film_begins(&film, ALONE, &crowd, clicked);
     film.stalls = watch.end(begins);
     let at = |instant: Instant| instant.saturating_duration_since(begins).as_secs_f64();
+    let (away_s, back_s) = (at(away.start), at(away.end));
     let (lost_s, returned_s, end_s) = (at(killed), at(returned), film.duration_s - 0.3);
     let mut judge = Judge::new(&film);
     judge.decodes_clean().has_constant_rate(30.0);
     let (least_s, most_s) = ((stopped - active).as_secs_f64() - 0.2, (stopped - clicked).as_secs_f64() + 1.0);
     let length = format!("the film lasts {:.2} s of {least_s:.2} s to {most_s:.2} s", film.duration_s);
     judge.promise((least_s..most_s).contains(&film.duration_s), length);
-    for whole in [1.0..lost_s - 0.2, returned_s + 3.0..end_s] {
+    for whole in [1.0..away_s - 0.2, back_s + 3.0..lost_s - 0.2, returned_s + 3.0..end_s] {
         judge.shows(ALONE, 0, whole.clone()).never_still(ALONE, 200.0, whole.clone());
         judge.hears(0, 25.0, whole.clone()).is_in_sync(ALONE, 0, 20.0, 45.0, whole);
+    }
+    // Each time that the controller is there again, so is the media connection made anew: of Ada nothing is missing but a moment.
+    if outage(0) < SIGNALING_GRACE {
+        judge.never_still(ALONE, 1500.0, away_s..back_s + 3.0).hears(0, 300.0, away_s..back_s + 3.0);
     }
     judge.finish();
     println!("a recording of {:.0} s has outlived everything around it", film.duration_s);

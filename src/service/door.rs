@@ -131,7 +131,8 @@ mod tests {
 
     fn door(slots: u32) -> Door {
         let session = Cost { cpu: 1.0, memory: 0 };
-        let limits = Limits { cpu_share: Some(1.0), session, memory: true, disk_bytes_per_s: Some(1), low_disk_percent: 5, files: true };
+        let limits =
+            Limits { cpu_share: Some(1.0), session, memory: true, disk_bytes_per_s: Some(1), low_disk_percent: 5, files: true };
         Door::new(slots, Admission::new(limits))
     }
 

@@ -144,7 +144,8 @@ async fn health_says_how_much_room_there_is_and_why_not() {
 #[tokio::test]
 async fn what_the_machine_has_too_little_of_is_told_everywhere() {
     let World { server, board, _folder } = world(Some(TOKEN)).await;
-    let machine = Machine { cpus: 4.0, cpu_used: 3.5, memory_free: 1 << 30, disk_free: 5 << 30, disk_size: 100 << 30, files_free: 900 };
+    let machine =
+        Machine { cpus: 4.0, cpu_used: 3.5, memory_free: 1 << 30, disk_free: 5 << 30, disk_size: 100 << 30, files_free: 900 };
     board.set_load(Load { machine, shortage: Some(Shortage::Cpu) });
     board.refused();
     let expected = json!({ "cpus": 4.0, "cpus_used": 3.5, "memory_free_bytes": 1u64 << 30, "disk_free_bytes": 5u64 << 30,
