@@ -140,7 +140,8 @@ fn the_broker_goes_away(day: &mut Day<'_>) {
     day.ada_sees_active(1);
     day.a_click_works("After a partition");
 
-    let ends: [(fn(&mut RabbitMq), &str); 2] = [(RabbitMq::stop, "After a stop"), (RabbitMq::kill, "After a crash")];
+    type End = fn(&mut RabbitMq);
+    let ends: [(End, &str); 2] = [(RabbitMq::stop, "After a stop"), (RabbitMq::kill, "After a crash")];
     for (end, title) in ends {
         let Broker::Own(broker) = &mut *day.broker else { panic!("nobody else uses it") };
         end(broker);
