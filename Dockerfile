@@ -2,7 +2,10 @@
 # Roomcast on Debian 12, as whoever has no rights. The Debian packages are those of scripts/lib.sh, the one list that scripts and images use.
 #
 #   docker build -t roomcast .
-#   docker run --rm --init -v ./recordings:/recordings roomcast rehearse --to /recordings/rehearsal.mp4
+#   docker run --rm --init -v recordings:/recordings roomcast rehearse --to rehearsal.mp4
+#
+# The second line records a simulated meeting into the volume `recordings`. A folder of the host must belong to the user 10001. docs/with-your-opentalk.md has
+# the line of the service.
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
@@ -29,9 +32,9 @@ RUN roomcast check --image
 # Whatever is not delivered yet lies here: without a volume it goes with the container.
 VOLUME ["/recordings"]
 EXPOSE 11411
-# Lives, even if it can take no Orders just now: a process that records is not to be ended for that.
+# Of a service, or of what was started with --http. Lives, even if it can take no Orders just now: a process that records is not to be ended for that.
 HEALTHCHECK --interval=15s --timeout=11s --start-period=20s --retries=3 CMD ["roomcast", "health"]
-# Recordings get their end when the container is stopped; give it time: docker stop --time 60.
+# Recordings get their end when the container is stopped; give it time: docker stop --time 120.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["roomcast"]
 CMD ["--help"]

@@ -275,6 +275,11 @@ impl Default for Spool {
 }
 
 impl Spool {
+    /// The folder of a service: as configured, or one of this name where it was started.
+    pub fn folder(&self) -> PathBuf {
+        self.dir.clone().unwrap_or_else(|| PathBuf::from("spool"))
+    }
+
     /// How long local copies are kept.
     pub fn kept(&self) -> Keep {
         Keep { confirmed: self.keep.duration(), delivered: self.keep_after_delivery.duration() }

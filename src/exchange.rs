@@ -2,6 +2,7 @@
 //!
 //! In: a request with its body. Out: status, headers and body, or why there is no answer. Each question has a connection of its own and is over within a
 //! limit. Runs on the task that calls it. Refuses redirects, answers above [`LARGEST`], and to repeat anything of question or answer in an error.
+//! Who has rules of their own for connecting, or for what an answer may be, has [`ask_over`] and [`talk`].
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use url::{Host, Url};
+use url::{Host, Position, Url};
 
 use crate::trust::Trust;
 
@@ -40,9 +41,9 @@ pub enum ExchangeError {
     /// It does not keep to HTTP.
     #[error("the server does not answer as a web server should")]
     Protocol,
-    /// Too long an answer.
-    #[error("the answer is longer than {} KiB", LARGEST >> 10)]
-    TooLarge,
+    /// A longer answer than this, in bytes.
+    #[error("the answer is longer than {} KiB", .0 >> 10)]
+    TooLarge(usize),
 }
 
 /// Asks servers. Cheap to clone.
@@ -66,44 +67,69 @@ impl Exchange {
         tokio::time::timeout(self.limit, self.asked(request)).await.unwrap_or(Err(ExchangeError::TooSlow))
     }
 
-    async fn asked(&self, mut request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, ExchangeError> {
+    async fn asked(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, ExchangeError> {
         let url = Url::parse(&request.uri().to_string()).map_err(|_| ExchangeError::Address)?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(ExchangeError::Address);
         }
-        let host = url.host().ok_or(ExchangeError::Address)?;
         let port = url.port_or_known_default().ok_or(ExchangeError::Address)?;
-        let name = &url[url::Position::BeforeHost..url::Position::AfterPort];
-        let name = HeaderValue::from_str(name).map_err(|_| ExchangeError::Address)?;
-        request.headers_mut().insert(HOST, name);
-        let agent = HeaderValue::from_static(concat!("roomcast/", env!("CARGO_PKG_VERSION")));
-        request.headers_mut().insert(USER_AGENT, agent);
-        let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
-        *request.uri_mut() = target.parse::<Uri>().map_err(|_| ExchangeError::Address)?;
-        let request = request.map(Full::<Bytes>::from);
-        let connected = match &host {
-            Host::Domain(name) => TcpStream::connect((*name, port)).await,
-            Host::Ipv4(address) => TcpStream::connect((*address, port)).await,
-            Host::Ipv6(address) => TcpStream::connect((*address, port)).await,
+        let connected = match url.host().ok_or(ExchangeError::Address)? {
+            Host::Domain(name) => TcpStream::connect((name, port)).await,
+            Host::Ipv4(address) => TcpStream::connect((address, port)).await,
+            Host::Ipv6(address) => TcpStream::connect((address, port)).await,
         };
         let stream = connected.map_err(ExchangeError::Unreachable)?;
-        if url.scheme() == "http" {
-            return exchanged(stream, request).await;
-        }
-        let name = match &host {
-            Host::Domain(name) => ServerName::try_from((*name).to_owned()).map_err(|_| ExchangeError::Address)?,
-            Host::Ipv4(address) => ServerName::from(IpAddr::from(*address)),
-            Host::Ipv6(address) => ServerName::from(IpAddr::from(*address)),
-        };
         let tls = TlsConnector::from(self.trust.config.clone());
-        exchanged(tls.connect(name, stream).await.map_err(ExchangeError::NotSecure)?, request).await
+        ask_over(stream, &tls, &url, request.map(Full::from), |response| whole(response, LARGEST)).await
     }
 }
 
-async fn exchanged(
+/// Asks for `url` over a connection to its host, by TLS unless it begins with `http://`; says there who asks whom for what. `read` makes of the answer what
+/// is wanted of it.
+///
+/// # Errors
+/// See [`ExchangeError`], and those of `read`.
+pub(crate) async fn ask_over<T, E, R>(
+    stream: TcpStream,
+    tls: &TlsConnector,
+    url: &Url,
+    mut request: Request<Full<Bytes>>,
+    read: impl FnOnce(Response<Incoming>) -> R,
+) -> Result<T, E>
+where
+    R: Future<Output = Result<T, E>>,
+    E: From<ExchangeError>,
+{
+    let host = HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort]).map_err(|_| ExchangeError::Address)?;
+    request.headers_mut().insert(HOST, host);
+    let agent = HeaderValue::from_static(concat!("roomcast/", env!("CARGO_PKG_VERSION")));
+    request.headers_mut().insert(USER_AGENT, agent);
+    let target = url[Position::BeforePath..Position::AfterQuery].parse::<Uri>();
+    *request.uri_mut() = target.map_err(|_| ExchangeError::Address)?;
+    if url.scheme() == "http" {
+        return talk(stream, request, read).await;
+    }
+    let name = match url.host().ok_or(ExchangeError::Address)? {
+        Host::Domain(name) => ServerName::try_from(name.to_owned()).map_err(|_| ExchangeError::Address)?,
+        Host::Ipv4(address) => ServerName::from(IpAddr::from(address)),
+        Host::Ipv6(address) => ServerName::from(IpAddr::from(address)),
+    };
+    talk(tls.connect(name, stream).await.map_err(ExchangeError::NotSecure)?, request, read).await
+}
+
+/// Sends a request that is whole, and has the answer read while the connection is served.
+///
+/// # Errors
+/// [`ExchangeError::Unreachable`], [`ExchangeError::Protocol`], and those of `read`.
+pub(crate) async fn talk<T, E, R>(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
-) -> Result<Response<Vec<u8>>, ExchangeError> {
+    read: impl FnOnce(Response<Incoming>) -> R,
+) -> Result<T, E>
+where
+    R: Future<Output = Result<T, E>>,
+    E: From<ExchangeError>,
+{
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let answer = async { read(sender.send_request(request).await.map_err(broken)?).await };
     tokio::pin!(connection, answer);
@@ -126,14 +152,18 @@ fn broken(error: hyper::Error) -> ExchangeError {
     }
 }
 
-async fn read(response: Response<Incoming>) -> Result<Response<Vec<u8>>, ExchangeError> {
+/// The answer with its body, of at most so many bytes.
+///
+/// # Errors
+/// [`ExchangeError::TooLarge`], [`ExchangeError::Unreachable`], [`ExchangeError::Protocol`].
+pub(crate) async fn whole(response: Response<Incoming>, most: usize) -> Result<Response<Vec<u8>>, ExchangeError> {
     let (head, mut body) = response.into_parts();
     let mut bytes = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(broken)?;
         if let Some(data) = frame.data_ref() {
-            if bytes.len() + data.len() > LARGEST {
-                return Err(ExchangeError::TooLarge);
+            if bytes.len() + data.len() > most {
+                return Err(ExchangeError::TooLarge(most));
             }
             bytes.extend_from_slice(data);
         }

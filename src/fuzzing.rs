@@ -8,7 +8,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use livekit_protocol::signal_response::Message;
-use recorder_core::conference::Role;
 use recorder_core::ids::{ParticipantId, TrackId, TrackKind};
 use recorder_core::layout::{Language, Layout};
 use recorder_core::scene::CanvasSize;
@@ -175,18 +174,13 @@ fn layout(bytes: &[u8]) {
 }
 
 fn seat(number: u64) -> Seat {
-    let participant = ParticipantId::new(format!("person {number}"));
+    let part = if number == 1 { Part::Screen } else { Part::Person };
+    let id = ParticipantId::new(format!("person {number}"));
     Seat {
-        part: if number == 1 { Part::Screen } else { Part::Person },
-        video: Some(TrackId::new(participant.clone(), TrackKind::Camera)),
-        participant,
-        name: Pii::new("Somebody"),
         muted: number.is_multiple_of(2),
         speaking: number == 2,
-        role: Role::default(),
         hand: (number == 3).then_some(number),
-        floor: false,
-        arrival: number,
+        ..Seat::new(id, Pii::new("Somebody"), part, number).with_video()
     }
 }
 

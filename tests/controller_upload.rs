@@ -26,8 +26,9 @@ use roomcast::storage::inventory::inventory;
 use roomcast::storage::recording_uploads::Stores;
 use roomcast::trust::Trust;
 use tokio::sync::oneshot;
-use world::controller::{Asset, Controller, Kind, Person, Roles, RoomPlan, Setup, Tokens, UploadFate};
+use world::controller::{Asset, Controller, Roles, RoomPlan, Setup, Tokens, UploadFate};
 use world::log::Log;
+use world::meeting::Meeting;
 use world::opentalk::{Installation, OPERATORS};
 use world::product::Product;
 use world::recording::one_room_at_a_time;
@@ -342,12 +343,10 @@ fn a_process_that_dies_in_the_middle_is_followed_by_one_that_sends_it_anew() {
 }
 
 /// Records for some seconds, as a moderator does.
-fn record(controller: &Controller, moderator: &Person, target: &str) {
-    controller.click_start(moderator, &[target.to_owned()]);
-    controller.shows(&moderator.room, target, "active");
-    let begun = Instant::now();
-    until(LONG, "a few seconds", || (begun.elapsed() > Duration::from_secs(3)).then_some(()));
-    controller.click_stop(moderator, &[target.to_owned()]);
+fn record(controller: &Controller, meeting: &Meeting<'_>) {
+    meeting.is_recorded();
+    world::after(Instant::now(), 3.0);
+    controller.click_stop(&meeting.moderator, std::slice::from_ref(&meeting.recording));
 }
 
 /// What a command of an operator says, beside the service.
@@ -376,13 +375,12 @@ fn a_meeting_gets_its_recordings_and_is_told_of_one_that_it_does_not_get() {
     );
     let secrets = [("ROOMCAST_STORAGE__SECRET_KEY", world::s3::SECRET_KEY)];
     let service = installation.serve(folder.path(), &more, &secrets);
-    let room = controller.plan(RoomPlan::titled("Weekly"));
-    let ada = controller.joins(&room, Kind::Moderator, "Ada");
-    let target = controller.recording_target(&room);
+    let meeting = Meeting::weekly(controller);
+    let room = &meeting.room;
 
-    record(controller, &ada, &target);
-    controller.shows(&room, &target, "inactive");
-    controller.has_recorders(&room, 0);
+    record(controller, &meeting);
+    meeting.shows("inactive");
+    controller.has_recorders(room, 0);
     let assets = controller.has_assets(1);
     assert!(
         assets[0].filename.starts_with("Weekly_recording_") && assets[0].filename.ends_with("-UTC.mp4"),
@@ -395,9 +393,9 @@ fn a_meeting_gets_its_recordings_and_is_told_of_one_that_it_does_not_get() {
     assert!(assets[0].bytes == Some(storage.object(&keys[0])), "the same film in both places");
 
     controller.uploads_go(&[UploadFate::Full, UploadFate::Full]);
-    record(controller, &ada, &target);
-    controller.shows(&room, &target, "error");
-    let heard = serde_json::Value::from(controller.heard(&ada)).to_string();
+    record(controller, &meeting);
+    meeting.shows("error");
+    let heard = serde_json::Value::from(controller.heard(&meeting.moderator)).to_string();
     assert!(heard.contains("or the storage of the room's owner is full. It is kept on the recorder's machine."), "{heard}");
     let status = operator(folder.path(), &["status"]);
     assert!(status.contains("given_up") && status.contains("could not be handed to the controller"), "{status}");

@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 use roomcast::rehearsal::card;
 use serde_json::Value;
 use world::books::Book;
+use world::dice::Dice;
 use world::family::{Family, Role, process, send};
 use world::film::{Film, TileRect};
 use world::product::Product;
@@ -45,27 +46,6 @@ impl Drop for Place {
     fn drop(&mut self) {
         *PLACES.0.lock().expect("lock") += 1;
         PLACES.1.notify_one();
-    }
-}
-
-/// Random numbers that can be had again: `ROOMCAST_TEST_SEED`.
-struct Dice(u64);
-
-impl Dice {
-    fn new(name: &str) -> Dice {
-        let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_nanos() as u64;
-        let seed = std::env::var("ROOMCAST_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(now);
-        println!("{name}: ROOMCAST_TEST_SEED={seed}");
-        Dice(seed)
-    }
-
-    /// Below `limit`.
-    fn below(&mut self, limit: Duration) -> Duration {
-        // SplitMix64.
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        limit.mul_f64((mixed ^ (mixed >> 31)) as f64 / u64::MAX as f64)
     }
 }
 

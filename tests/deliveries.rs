@@ -290,3 +290,46 @@ fn a_check_says_what_works_and_what_to_do() {
     product.signal(nix::sys::signal::Signal::SIGINT);
     product.finish(Duration::from_secs(30)).is_well();
 }
+
+/// Whoever configures a service asks about it without naming its places again.
+#[test]
+fn a_check_of_a_service_looks_at_where_its_recordings_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = S3Server::start();
+    let write = |recordings: &str, more: &str| {
+        let config = format!(
+            "[rabbitmq]\nurl = \"amqp://127.0.0.1:1\"\npassword = \"canary\"\n[serve]\nrecordings = [{recordings}]\n[spool]\ndir = \"spool\"\n\
+             [storage]\nendpoint = \"{}\"\naccess_key = \"{ACCESS_KEY}\"\n{more}\n",
+            storage.url(),
+        );
+        std::fs::write(folder.path().join("roomcast.toml"), config).unwrap();
+    };
+    let check = |secret: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_roomcast"));
+        command.current_dir(folder.path()).args(["--config", "roomcast.toml", "check"]);
+        let output = command.env("ROOMCAST_STORAGE__SECRET_KEY", secret).output().expect("runs");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    write(r#""controller", "films/{room}/{start}.mp4", "s3://recordings/{room}/{start}.mp4""#, "");
+    let said = check(SECRET_KEY);
+    for line in [
+        "ok    layout and slates: can be read",
+        "ok    spool: can be written",
+        "ok    recordings to films/{room}/{start}.mp4: can be written",
+        "ok    recordings to s3://recordings/{room}/{start}.mp4: written and deleted in ",
+    ] {
+        assert!(said.contains(line), "{line}\n{said}");
+    }
+    assert!(!said.contains("recordings to controller"), "{said}");
+    assert_eq!(storage.keys(), Vec::<String>::new(), "nothing of the check is left");
+    write(r#""s3://missing/{start}.mp4""#, "[slates]\nnobody = \"nothing.toml\"");
+    let said = check(SECRET_KEY);
+    for line in [
+        "FAIL  layout and slates: cannot read the slate nothing.toml: no such file or directory",
+        "FAIL  recordings to s3://missing/{start}.mp4: the bucket does not exist; see [storage] in docs/config.md",
+    ] {
+        assert!(said.contains(line), "{line}\n{said}");
+    }
+    let said = check("wrong");
+    assert!(said.contains("FAIL  recordings to s3://missing/{start}.mp4: "), "{said}");
+}

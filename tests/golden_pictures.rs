@@ -31,19 +31,7 @@ const ALLOWED: f64 = 6.0;
 
 /// Somebody with a camera.
 fn person(name: &str, arrival: u64) -> Seat {
-    let participant = ParticipantId::new(format!("p{arrival}"));
-    Seat {
-        video: Some(TrackId::new(participant.clone(), TrackKind::Camera)),
-        participant,
-        name: Pii::new(name),
-        part: Part::Person,
-        muted: false,
-        speaking: false,
-        role: Role::Attendee,
-        hand: None,
-        floor: false,
-        arrival,
-    }
+    Seat::new(ParticipantId::new(format!("p{arrival}")), Pii::new(name), Part::Person, arrival).with_video()
 }
 
 /// A shared screen of somebody.

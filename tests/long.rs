@@ -30,7 +30,7 @@ use world::film::judge::Judge;
 use world::livekit::LiveKit;
 use world::recording::record;
 use world::stand_in::{Manner, StandIn};
-use world::until;
+use world::{after, until};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -67,10 +67,7 @@ fn a_destination_that_stalls_for_two_minutes_costs_no_memory() {
     let target = LiveTarget::start(environment, settings, ring, clock, report).unwrap();
     let begin = Instant::now();
     // The ring is full after 15 s, and the first stall is over.
-    let is_at = |seconds: u64| {
-        let limit = Duration::from_secs(seconds) + SECOND;
-        until(limit, "time passes", || (begin.elapsed() >= Duration::from_secs(seconds)).then_some(()));
-    };
+    let is_at = |seconds: u32| after(begin, f64::from(seconds));
     is_at(25);
     let mut seen = vec![resident_kib()];
     for seconds in (45..=145).step_by(20) {
@@ -158,6 +155,114 @@ fn two_minutes_of_coming_and_going_each_second() {
     // The first seconds fill caches; what grows with each who comes would be seen from there on.
     let (first, last) = (memory[1], memory[memory.len() - 1]);
     judge.promise(last < first + 8192, format!("memory is {first} KiB after 40 s, {last} KiB at the end"));
+    judge.finish();
+    crowd.disperse();
+}
+
+/// How often somebody comes and goes: `ROOMCAST_JOINS`, to try it out with fewer.
+fn joins() -> u32 {
+    std::env::var("ROOMCAST_JOINS").ok().map_or(2_000, |text| text.parse().expect("a number"))
+}
+/// From one who comes to the next: 2,000 take 50 minutes.
+const BETWEEN_JOINS: Duration = Duration::from_millis(1_500);
+/// Between two looks at what the product uses.
+const JOINS_A_LOOK: u32 = 20;
+/// The last seconds of that film are looked at.
+const LAST_S: f64 = 20.0;
+
+/// What the processes of the product use at one instant.
+#[derive(Clone, Copy, Debug)]
+struct Use {
+    at: Duration,
+    threads: usize,
+    descriptors: usize,
+    kib: u64,
+}
+
+impl Use {
+    fn of(pid: u32, at: Duration) -> Use {
+        let count = |what: &str| {
+            let entries = |pid: u32| std::fs::read_dir(format!("/proc/{pid}/{what}")).map_or(0, Iterator::count);
+            Family::of(pid).members.iter().map(|(pid, _)| entries(*pid)).sum()
+        };
+        Use { at, threads: count("task"), descriptors: count("fd"), kib: product_kib(pid) }
+    }
+}
+
+/// The slope of the line with the least squares through the memory, in KiB an hour.
+fn kib_an_hour(looks: &[Use]) -> f64 {
+    let hours = |look: &Use| look.at.as_secs_f64() / 3_600.0;
+    let mean = |value: &dyn Fn(&Use) -> f64| looks.iter().map(value).sum::<f64>() / looks.len() as f64;
+    let (middle, level) = (mean(&hours), mean(&|look| look.kib as f64));
+    let along: f64 = looks.iter().map(|look| (hours(look) - middle) * (look.kib as f64 - level)).sum();
+    along / looks.iter().map(|look| (hours(look) - middle).powi(2)).sum::<f64>()
+}
+
+fn median(of: impl Iterator<Item = usize>) -> usize {
+    let mut all: Vec<usize> = of.collect();
+    all.sort_unstable();
+    all[all.len() / 2]
+}
+
+/// Two thousand strangers come and go: at the end lips and voices still fit, and nothing is left of whoever went.
+#[test]
+fn two_thousand_come_and_go_within_an_hour() {
+    let joins = joins();
+    let server = LiveKit::start();
+    let mut crowd = Crowd::gather(PEOPLE.len());
+    crowd.join_all(&server, "room", &[0, 1, 2].map(Joining::usual));
+    let length = BETWEEN_JOINS * (joins + 1) + 10 * SECOND;
+    let recording = record(&server.url(), "room", Some(&format!("{}ms", length.as_millis())));
+    recording.is_under_way(3 * SECOND);
+    let begin = recording.product.age();
+    // Nobody comes twice, and no newcomer looks or sounds like those who stay.
+    let mut strangers = (PEOPLE.len()..).filter(|person| person % PEOPLE.len() > 2);
+    let (mut guest, mut looks) = (None, Vec::new());
+    for join in 1..=joins {
+        let stranger = strangers.next().expect("endless");
+        crowd.join(&server, "room", &Joining::usual(stranger));
+        if let Some(before) = guest.replace(stranger) {
+            crowd.ask(before, "leave", json!({}));
+        }
+        recording.is_under_way(begin + join * BETWEEN_JOINS);
+        if join % JOINS_A_LOOK == 0 {
+            looks.push(Use::of(recording.product.pid(), recording.product.age()));
+        }
+    }
+    let from_s = (length.as_secs_f64() - LAST_S).floor() + 0.01;
+    let (mut film, outcome) = recording.film_from(length + 60 * SECOND, &places(), from_s);
+    println!("{}", outcome.said);
+    for look in &looks {
+        println!("{look:?}");
+    }
+    // Two fifths for warming up: heaps and pools reach the size of the fullest moment only after a while.
+    let warm = &looks[looks.len() * 2 / 5..];
+    let (first, last) = warm.split_at(warm.len() / 2);
+    let slope = kib_an_hour(warm);
+    println!(
+        "slope of the memory {slope:.0} KiB an hour; load {}",
+        std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim()
+    );
+    let everywhere: Vec<usize> = (0..places().len()).collect();
+    let followed: Vec<usize> = (0..3).map(|person| film.follow(person, &everywhere)).collect();
+    let mut judge = Judge::new(&film);
+    judge.decodes_clean();
+    judge.promise((film.duration_s - length.as_secs_f64()).abs() < 0.2, format!("it lasts {} s", film.duration_s));
+    let steady = from_s..film.duration_s - 0.2;
+    for (person, tile) in followed.into_iter().enumerate() {
+        judge.shows(tile, person, steady.clone()).hears(person, 25.0, steady.clone()).is_in_sync(
+            tile,
+            person,
+            20.0,
+            40.0,
+            steady.clone(),
+        );
+    }
+    for (what, count) in [("threads", (|look| look.threads) as fn(&Use) -> usize), ("descriptors", |look| look.descriptors)] {
+        let (early, late) = (median(first.iter().map(count)), median(last.iter().map(count)));
+        judge.promise(early == late, format!("{what}: {early} in the first half of the warm time, {late} in the second"));
+    }
+    judge.promise(slope < 1_024.0, format!("memory grows by {slope:.0} KiB an hour"));
     judge.finish();
     crowd.disperse();
 }

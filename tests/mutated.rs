@@ -288,7 +288,8 @@ fn play(number: u64, material: &[Material]) -> Tally {
     session.tally
 }
 
-/// Not a test of its own: what the processes of the test below do. They write down which session they begin, so that it is known when they die of it.
+/// Not a test of its own: what the processes of the test below do. They write down which session they begin, so that it is known when they die of it. It stands
+/// here because Cargo builds no other program for a single test: an example, or a program of another package, would be an old one, or missing, under `--test`.
 #[test]
 #[ignore = "the part that runs in processes of their own"]
 fn child() {

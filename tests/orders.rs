@@ -14,7 +14,7 @@ use roomcast::command::amqp::{BrokerSettings, Capacity, LinkError, OrderReceived
 use roomcast::trust::Trust;
 use tokio::sync::mpsc;
 use world::log::Log;
-use world::rabbitmq::{PASSWORD, READER, RabbitMq, Somebody, USER};
+use world::rabbitmq::{LISTENER, PASSWORD, READER, RabbitMq, SERVICE, SERVICE_MAY, Somebody, USER};
 
 /// Nothing takes longer, on a busy machine either.
 const LONG: Duration = Duration::from_secs(30);
@@ -123,6 +123,15 @@ impl Service {
     }
 }
 
+/// A service with a queue of its own and so many slots, and somebody who commands.
+async fn beside_somebody(broker: &RabbitMq, slots: u32) -> (Service, Somebody, String) {
+    let queue = queue();
+    let service = Service::start(settings(broker, &queue), slots);
+    let somebody = broker.somebody().await;
+    looks(&somebody, &queue, Some((0, 1))).await;
+    (service, somebody, queue)
+}
+
 struct Taken {
     room: String,
     capacity: Capacity,
@@ -133,11 +142,8 @@ struct Taken {
 async fn the_same_room_commanded_at_two_services_is_one_order() {
     let log = Log::start();
     let broker = RabbitMq::shared();
-    let (queue, room) = (queue(), room());
-    let mut first = Service::start(settings(broker, &queue), 1);
-    first.connected().await;
-    let somebody = broker.somebody().await;
-    looks(&somebody, &queue, Some((0, 1))).await;
+    let (mut first, somebody, queue) = beside_somebody(broker, 1).await;
+    let room = room();
     somebody.publish(&queue, &command(&room)).await;
     let mut taken = first.take().await;
     assert_eq!((taken.room.as_str(), taken.capacity), (room.as_str(), Capacity::Serve));
@@ -218,10 +224,8 @@ async fn a_service_with_slots_gets_what_a_full_one_leaves() {
 async fn messages_that_are_no_commands_are_dropped_with_their_reason() {
     let log = Log::start();
     let broker = RabbitMq::shared();
-    let (queue, room) = (queue(), room());
-    let mut service = Service::start(settings(broker, &queue), 5);
-    let somebody = broker.somebody().await;
-    looks(&somebody, &queue, Some((0, 1))).await;
+    let (mut service, somebody, queue) = beside_somebody(broker, 5).await;
+    let room = room();
     let mut bad: Vec<Vec<u8>> =
         ["", "canary-not-json", "[]", r#"{"room":"canary-name"}"#, "\u{0}"].map(|text| text.as_bytes().to_vec()).into();
     bad.push(vec![b'x'; 200_000]);
@@ -241,10 +245,8 @@ async fn messages_that_are_no_commands_are_dropped_with_their_reason() {
 #[tokio::test]
 async fn a_command_whose_order_is_dropped_comes_again() {
     let broker = RabbitMq::shared();
-    let (queue, room) = (queue(), room());
-    let mut service = Service::start(settings(broker, &queue), 1);
-    let somebody = broker.somebody().await;
-    looks(&somebody, &queue, Some((0, 1))).await;
+    let (mut service, somebody, queue) = beside_somebody(broker, 1).await;
+    let room = room();
     somebody.publish(&queue, &command(&room)).await;
     let order = service.next().await;
     assert!(!order.is_repeated);
@@ -283,10 +285,8 @@ async fn commands_that_have_piled_up_are_one_order_for_each_room() {
 #[tokio::test]
 async fn a_command_that_the_owner_left_behind_is_an_order_of_its_own() {
     let broker = RabbitMq::shared();
-    let (queue, room) = (queue(), room());
-    let mut service = Service::start(settings(broker, &queue), 3);
-    let somebody = broker.somebody().await;
-    looks(&somebody, &queue, Some((0, 1))).await;
+    let (mut service, somebody, queue) = beside_somebody(broker, 3).await;
+    let room = room();
     somebody.publish(&queue, &command(&room)).await;
     let taken = service.take().await;
     somebody.publish(&queue, &command(&room)).await;
@@ -388,6 +388,7 @@ async fn each_thing_that_an_operator_can_get_wrong_has_its_sentence() {
     assert!(matches!(wrong(&|s| s.url = "amqp://127.0.0.1:1".into()).await, LinkError::Unreachable(_)));
     assert!(matches!(wrong(&|s| s.url = broker.tls_url()).await, LinkError::NotSecure(_)));
     assert!(matches!(wrong(&|s| s.user = READER.into()).await, LinkError::NotAllowed));
+    assert!(matches!(wrong(&|s| s.user = LISTENER.into()).await, LinkError::NotAllowed));
     assert!(matches!(wrong(&|s| s.url = "rabbitmq".into()).await, LinkError::Address));
     // A queue that somebody has for himself.
     let somebody = broker.somebody().await;
@@ -395,4 +396,25 @@ async fn each_thing_that_an_operator_can_get_wrong_has_its_sentence() {
         .declare_with(&queue, QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() }, FieldTable::default())
         .await;
     assert!(matches!(look(&good).await.expect_err("refused"), LinkError::QueueTaken));
+}
+
+/// What the page for operators says to allow is enough: to look, to make the queue, to take a room, and to hand a command to the service that has it.
+#[tokio::test]
+async fn the_permissions_that_operators_are_told_to_give_are_enough() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/with-your-opentalk.md")).expect("a page");
+    let told = SERVICE_MAY.map(|pattern| format!("'{pattern}'")).join(" ");
+    assert!(page.contains(&told), "the page does not say {told}");
+    let (broker, queue, room) = (RabbitMq::shared(), "opentalk_recorder", room());
+    let allowed = BrokerSettings { user: SERVICE.into(), ..settings(broker, queue) };
+    look(&allowed).await.expect("all is well");
+    let mut first = Service::start(allowed.clone(), 1);
+    first.connected().await;
+    let somebody = broker.somebody().await;
+    looks(&somebody, queue, Some((0, 1))).await;
+    somebody.publish(queue, &command(&room)).await;
+    let mut taken = first.take().await;
+    let _second = Service::start(allowed, 3);
+    looks(&somebody, queue, Some((0, 1))).await;
+    somebody.publish(queue, &command(&room)).await;
+    within("the owner to hear of it", taken.claim.commanded_again()).await;
 }

@@ -19,7 +19,7 @@ use world::opentalk::{Installation, OPERATORS, films, keep_if_asked};
 use world::product::Product;
 use world::recording::{name, one_room_at_a_time};
 use world::rtmp::{Nginx, Tag, read_flv};
-use world::{rabbitmq, until};
+use world::{after, rabbitmq, until};
 
 const LOOK: &str = "[strip]\nshow = false\n[layout]\ndefault = \"grid\"\n";
 /// The only person, alone in the picture.
@@ -33,12 +33,6 @@ const VIDEO: u8 = 9;
 
 fn whole() -> [TileRect; 1] {
     [TileRect { x: 0, y: 0, width: 1280, height: 720 }]
-}
-
-/// Waits until so much time has passed since `since`, as a person with a watch would.
-fn after(since: Instant, seconds: f64) {
-    let at = since + Duration::from_secs_f64(seconds);
-    until(Duration::from_secs(120), "time passes", || (Instant::now() >= at).then_some(()));
 }
 
 /// A room with a recording and two streams, which Ada moderates and is alone in.

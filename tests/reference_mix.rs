@@ -272,20 +272,9 @@ fn mixed(scene: &Scene) -> Vec<u8> {
 /// A layout with this many people, of whom the first shares a screen if there is one; only the tiles, without names and borders.
 fn tiles_of(layout: &str, people: u64, screens: u64, canvas: CanvasSize) -> Scene {
     let seat = |n: u64, part: Part| {
-        let participant = ParticipantId::new(format!("p{n}"));
-        let kind = if part == Part::Screen { TrackKind::Screen } else { TrackKind::Camera };
-        Seat {
-            video: Some(TrackId::new(participant.clone(), kind)),
-            participant,
-            name: Pii::new("nobody"),
-            part,
-            muted: false,
-            speaking: false,
-            role: if n < 2 { Role::Presenter } else { Role::Attendee },
-            hand: None,
-            floor: false,
-            arrival: n,
-        }
+        let role = if n < 2 { Role::Presenter } else { Role::Attendee };
+        let seat = Seat::new(ParticipantId::new(format!("p{n}")), Pii::new("nobody"), part, n);
+        Seat { role, ..seat.with_video() }
     };
     let seats = (0..screens).map(|n| seat(n, Part::Screen)).chain((0..people).map(|n| seat(n, Part::Person))).collect();
     let stage = Stage { seats, audible: Vec::new() };

@@ -5,9 +5,8 @@
 use roomcast_world as world;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use recorder_core::conference::Role;
 use recorder_core::ids::ParticipantId;
 use recorder_core::layout::Layout;
 use recorder_core::scene::CanvasSize;
@@ -19,6 +18,8 @@ use world::film::judge::Judge;
 use world::film::{Film, TileRect};
 use world::livekit::{Grant, LiveKit, token};
 use world::product::Product;
+use world::recording::session_time_of_recording;
+use world::stalls::Watch;
 
 const SECONDS: f64 = 16.0;
 const PEOPLE: usize = 4;
@@ -30,18 +31,7 @@ const CONFIG: &str = "[renditions.upright]\nsize = \"720x1280\"\nlayout = \"colu
 
 /// Where the people stand who joined in this order.
 fn tiles(layout: &Layout, width_px: u32, height_px: u32) -> Vec<TileRect> {
-    let seat = |index: usize| Seat {
-        participant: ParticipantId::new(who(index)),
-        name: Pii::new(who(index)),
-        part: Part::Person,
-        video: None,
-        muted: false,
-        speaking: false,
-        role: Role::Attendee,
-        hand: None,
-        floor: false,
-        arrival: index as u64,
-    };
+    let seat = |index: usize| Seat::new(ParticipantId::new(who(index)), Pii::new(who(index)), Part::Person, index as u64);
     let stage = Stage { seats: (0..PEOPLE).map(seat).collect(), audible: Vec::new() };
     let scene = layout.arrange(&stage, CanvasSize { width_px, height_px }, SessionTime::ZERO);
     let rects = scene.tiles.iter().map(|tile| tile.rect);
@@ -68,9 +58,11 @@ fn a_meeting_is_recorded_landscape_upright_and_small_at_once() {
     let mut arguments = vec!["--config", "roomcast.toml", "record", "--livekit", &url, "--token-file", "-", "--layout", "grid"];
     arguments.extend(["--to", "wide.mp4", "--to", "upright=upright.mp4", "--to", "small=small.mp4", "--duration", &seconds]);
     let environment = [("RUST_LOG", "info,roomcast::graph=debug")];
+    let (watch, begun) = (Watch::begin(), Instant::now());
     let product = Product::start(folder.path(), &arguments, &environment, &token("room", "roomcast", "", Grant::Recorder));
     let outcome = product.finish(Duration::from_secs(60));
     outcome.is_well();
+    let stalls = watch.end(begun + session_time_of_recording(&outcome.log));
     println!("{}", outcome.said);
     println!("load {}", std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim());
 
@@ -78,7 +70,8 @@ fn a_meeting_is_recorded_landscape_upright_and_small_at_once() {
     for (name, layout, width, height) in [("wide", &grid, 1280, 720), ("upright", &column, 720, 1280), ("small", &grid, 854, 480)]
     {
         println!("{name}:");
-        let film = Film::watch(&folder.path().join(format!("{name}.mp4")), &tiles(layout, width, height));
+        let mut film = Film::watch(&folder.path().join(format!("{name}.mp4")), &tiles(layout, width, height));
+        film.stalls.clone_from(&stalls);
         let mut judge = Judge::new(&film);
         judge.decodes_clean().is_of(width as usize, height as usize, SECONDS).has_constant_rate(30.0);
         let steady = 1.0..SECONDS - 0.2;

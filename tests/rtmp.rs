@@ -26,7 +26,7 @@ use world::certificates::Certificates;
 use world::clip::{BYTES_PER_S, Clip};
 use world::rtmp::{Nginx, USER, decode, read_flv};
 use world::stand_in::{Manner, StandIn};
-use world::{cpu_seconds, free_tcp_port, until};
+use world::{after, cpu_seconds, free_tcp_port, until};
 
 use roomcast_world as world;
 
@@ -197,10 +197,7 @@ fn many_destinations_at_once_each_with_its_own_fate() {
         start("garbage", &stand_ins["garbage"].address(), "canary"),
     ];
     let bad: HashMap<&str, &Watched> = bad.iter().map(|watched| (watched.name, watched)).collect();
-    let is_at = |seconds: u64| {
-        let limit = Duration::from_secs(seconds) + SECOND;
-        until(limit, "time passes", || (begin.elapsed() >= Duration::from_secs(seconds)).then_some(()));
-    };
+    let is_at = |seconds: u32| after(begin, f64::from(seconds));
 
     is_at(12);
     let memory = resident_mib();

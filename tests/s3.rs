@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 use recorder_core::keep::Keep;
 use recorder_core::secret::Secret;
 use recorder_core::upload::State;
+use roomcast::storage::StorageError;
 use roomcast::storage::disk::SystemDisk;
 use roomcast::storage::inventory::{inventory, sweep};
 use roomcast::storage::recording_uploads::{RecordingUploads, Stores, Uploads};
 use roomcast::storage::s3::{Checksums, S3Settings, S3Store};
-use roomcast::storage::{StorageError, finalise};
 use world::bad_http::{Asked, BadHttp, Fate};
 use world::s3::{S3Server, SECRET_KEY, settings};
 use world::spool::{Take, headers};
@@ -30,8 +30,7 @@ const DAY: Keep = Keep::both(Duration::from_secs(86_400));
 #[test]
 fn a_recording_is_in_the_storage_seconds_after_its_end() {
     let server = S3Server::start();
-    let mut session = Session::new(Local::Wanted);
-    session.start(&server.settings());
+    let session = Session::started(Local::Wanted, &server.settings());
     let mut take = Take::begin(&session.folder, 1, headers(360), PICTURE);
     session.record(&mut take, 64 * MIB);
     // While it is recorded: all but the head, and the part that is not full.
@@ -41,8 +40,7 @@ fn a_recording_is_in_the_storage_seconds_after_its_end() {
     assert_eq!(server.uploads(), ["team/standup.mp4"]);
     let stop = Instant::now();
     take.end();
-    let finished = finalise(&SystemDisk, &session.folder).expect("finalised").files;
-    session.uploads().finalised();
+    let finished = session.finalise();
     let uploads = session.until_over(Duration::from_secs(10));
     println!("64 MiB: {:?} from the stop to the confirmed object", stop.elapsed());
     assert_eq!(uploads.each[0].status.state, State::Stored);
@@ -59,11 +57,9 @@ fn a_recording_is_in_the_storage_seconds_after_its_end() {
 #[test]
 fn a_small_recording_for_the_storage_only() {
     let server = S3Server::start();
-    let mut session = Session::new(Local::StorageOnly);
-    session.start(&server.settings());
+    let session = Session::started(Local::StorageOnly, &server.settings());
     session.recorded(2 * MIB);
-    session.until_over(Duration::from_secs(10));
-    session.assert_stored(&server, "team/standup.mp4");
+    session.is_stored_within(Duration::from_secs(10), &server);
     let names: Vec<_> = std::fs::read_dir(session.base.path()).expect("a folder").collect();
     assert_eq!(names.len(), 1, "nothing beside the spool: {names:?}");
     let kept = inventory(&SystemDisk, session.base.path(), DAY).expect("a list");
@@ -75,15 +71,13 @@ fn a_small_recording_for_the_storage_only() {
 #[test]
 fn each_file_of_a_recording_is_an_object() {
     let server = S3Server::start();
-    let mut session = Session::new(Local::Wanted);
-    session.start(&server.settings());
+    let session = Session::started(Local::Wanted, &server.settings());
     for (number, height_px) in [(1, 360), (2, 480)] {
         let mut take = Take::begin(&session.folder, number, headers(height_px), PICTURE);
         session.record(&mut take, 20 * MIB);
         take.end();
     }
-    let finished = finalise(&SystemDisk, &session.folder).expect("finalised").files;
-    session.uploads().finalised();
+    let finished = session.finalise();
     session.until_over(Duration::from_secs(20));
     assert_eq!(server.keys(), ["team/standup-part2.mp4", "team/standup.mp4"]);
     assert_eq!(server.uploads(), [""; 0]);
@@ -95,25 +89,21 @@ fn each_file_of_a_recording_is_an_object() {
 #[test]
 fn a_take_that_is_appended_goes_into_the_same_object() {
     let server = S3Server::start();
-    let mut session = Session::new(Local::Wanted);
-    session.start(&server.settings());
+    let session = Session::started(Local::Wanted, &server.settings());
     for number in [1, 2] {
         let mut take = Take::begin(&session.folder, number, headers(360), PICTURE);
         session.record(&mut take, u64::from(number) * 20 * MIB);
         take.end();
     }
-    finalise(&SystemDisk, &session.folder).expect("finalised");
-    session.uploads().finalised();
-    session.until_over(Duration::from_secs(20));
-    session.assert_stored(&server, "team/standup.mp4");
+    session.finalise();
+    session.is_stored_within(Duration::from_secs(20), &server);
 }
 
 #[test]
 fn an_object_of_somebody_else_stays() {
     let server = S3Server::start();
     server.store("team/standup.mp4", b"somebody else's");
-    let mut session = Session::new(Local::Wanted);
-    session.start(&server.settings());
+    let session = Session::started(Local::Wanted, &server.settings());
     session.recorded(20 * MIB);
     let uploads = session.until_over(Duration::from_secs(20));
     assert_eq!(uploads.each[0].status.key, "team/standup-2.mp4");
@@ -126,23 +116,19 @@ fn a_wrong_key_is_told_at_once_and_mended_by_the_right_one() {
     let server = S3Server::start();
     for (access, secret) in [(world::s3::ACCESS_KEY, "wrong"), ("nobody", SECRET_KEY)] {
         let wrong = S3Settings { access_key: Secret::new(access), secret_key: Secret::new(secret), ..server.settings() };
-        let mut session = Session::new(Local::Wanted);
-        session.start(&wrong);
+        let mut session = Session::started(Local::Wanted, &wrong);
         let mut take = Take::begin(&session.folder, 1, headers(360), PICTURE);
         session.record(&mut take, MIB);
         session.until_refused("does not accept the access key or its secret");
         // The recording does not care.
         session.record(&mut take, 20 * MIB);
         take.end();
-        finalise(&SystemDisk, &session.folder).expect("finalised");
-        session.uploads().finalised();
+        session.finalise();
         session.until_refused("does not accept the access key or its secret");
         assert_eq!(sweep(&SystemDisk, session.base.path(), Keep::both(Duration::ZERO)).expect("swept").len(), 0, "never deleted");
         if access == "nobody" {
-            session.start(&server.settings());
-            session.uploads().finalised();
-            session.until_over(Duration::from_secs(20));
-            session.assert_stored(&server, "team/standup.mp4");
+            session.go_on(&server.settings());
+            session.is_stored_within(Duration::from_secs(20), &server);
         }
     }
 }
@@ -150,20 +136,17 @@ fn a_wrong_key_is_told_at_once_and_mended_by_the_right_one() {
 #[test]
 fn nobody_else_uploads_from_a_folder_that_is_being_uploaded() {
     let server = S3Server::start();
-    let mut session = Session::new(Local::Wanted);
-    session.start(&server.settings());
+    let session = Session::started(Local::Wanted, &server.settings());
     let second = RecordingUploads::start(Stores::new(), Arc::new(SystemDisk), session.folder.clone());
     assert!(matches!(second, Err(StorageError::Busy { .. })), "{second:?}");
     session.recorded(2 * MIB);
-    session.until_over(Duration::from_secs(20));
-    session.assert_stored(&server, "team/standup.mp4");
+    session.is_stored_within(Duration::from_secs(20), &server);
 }
 
 #[test]
 fn a_missing_bucket_is_told_at_once_and_found_when_it_is_made() {
     let server = S3Server::start();
-    let mut session = Session::new(Local::Wanted);
-    session.start(&S3Settings { bucket: "missing".into(), ..server.settings() });
+    let session = Session::started(Local::Wanted, &S3Settings { bucket: "missing".into(), ..server.settings() });
     session.recorded(2 * MIB);
     session.until_refused("the bucket does not exist");
     server.make_bucket("missing");
@@ -178,27 +161,22 @@ fn a_storage_that_knows_no_checksums_gets_none() {
             ["x-amz-checksum-", "x-amz-sdk-checksum-algorithm", "x-amz-trailer"].iter().any(|name| asked.headers.contains(name));
         if carries { Fate::Answer(501) } else { Fate::Pass }
     });
-    let mut session = Session::new(Local::Wanted);
-    session.start(&S3Settings { checksums: Checksums::WhenSupported, ..settings(&proxy.url()) });
+    let mut session =
+        Session::started(Local::Wanted, &S3Settings { checksums: Checksums::WhenSupported, ..settings(&proxy.url()) });
     session.recorded(20 * MIB);
     session.until_refused("the storage refuses it (status 501)");
-    session.start(&settings(&proxy.url()));
-    session.uploads().finalised();
-    session.until_over(Duration::from_secs(20));
-    session.assert_stored(&server, "team/standup.mp4");
+    session.go_on(&settings(&proxy.url()));
+    session.is_stored_within(Duration::from_secs(20), &server);
 }
 
 #[test]
 fn a_certificate_of_its_own_is_trusted_only_when_it_is_named() {
     let (server, certificate) = S3Server::start_with_tls();
-    let mut session = Session::new(Local::Wanted);
-    session.start(&server.settings());
+    let mut session = Session::started(Local::Wanted, &server.settings());
     session.recorded(20 * MIB);
     session.until_refused("certificate is not trusted");
-    session.start(&S3Settings { ca_file: Some(certificate), ..server.settings() });
-    session.uploads().finalised();
-    session.until_over(Duration::from_secs(20));
-    session.assert_stored(&server, "team/standup.mp4");
+    session.go_on(&S3Settings { ca_file: Some(certificate), ..server.settings() });
+    session.is_stored_within(Duration::from_secs(20), &server);
 }
 
 #[test]
@@ -211,19 +189,16 @@ fn three_answers_of_ten_are_errors() {
         20..=29 => Fate::PassButAnswer(500),
         _ => Fate::Pass,
     });
-    let mut session = Session::new(Local::Wanted);
-    session.start(&settings(&proxy.url()));
+    let session = Session::started(Local::Wanted, &settings(&proxy.url()));
     session.recorded(100 * MIB);
-    session.until_over(Duration::from_secs(60));
-    session.assert_stored(&server, "team/standup.mp4");
+    session.is_stored_within(Duration::from_secs(60), &server);
 }
 
 #[test]
 fn a_storage_that_refuses_connections_for_a_while() {
     let server = S3Server::start();
     let mut proxy = BadHttp::before(server.port, |_| Fate::Pass);
-    let mut session = Session::new(Local::Wanted);
-    session.start(&settings(&proxy.url()));
+    let session = Session::started(Local::Wanted, &settings(&proxy.url()));
     let mut take = Take::begin(&session.folder, 1, headers(360), PICTURE);
     session.record(&mut take, 24 * MIB);
     session.until(Duration::from_secs(10), "a part is sent", |uploads| uploads.each[0].status.sent >= 8 * MIB);
@@ -234,19 +209,16 @@ fn a_storage_that_refuses_connections_for_a_while() {
     // The end of the recording does not wait for it either.
     let stop = Instant::now();
     take.end();
-    finalise(&SystemDisk, &session.folder).expect("finalised");
+    session.finalise();
     assert!(stop.elapsed() < Duration::from_secs(5), "{:?}", stop.elapsed());
-    session.uploads().finalised();
     proxy.set_open(true);
-    session.until_over(Duration::from_secs(30));
-    session.assert_stored(&server, "team/standup.mp4");
+    session.is_stored_within(Duration::from_secs(30), &server);
 }
 
 #[test]
 fn the_storage_itself_is_killed_in_the_middle() {
     let mut server = S3Server::start();
-    let mut session = Session::new(Local::Wanted);
-    session.start(&server.settings());
+    let session = Session::started(Local::Wanted, &server.settings());
     let mut take = Take::begin(&session.folder, 1, headers(360), PICTURE);
     session.record(&mut take, 40 * MIB);
     session.until(Duration::from_secs(10), "a part is sent", |uploads| uploads.each[0].status.sent >= 8 * MIB);
@@ -254,10 +226,8 @@ fn the_storage_itself_is_killed_in_the_middle() {
     session.record(&mut take, 60 * MIB);
     server.come_back();
     take.end();
-    finalise(&SystemDisk, &session.folder).expect("finalised");
-    session.uploads().finalised();
-    session.until_over(Duration::from_secs(30));
-    session.assert_stored(&server, "team/standup.mp4");
+    session.finalise();
+    session.is_stored_within(Duration::from_secs(30), &server);
 }
 
 #[test]
@@ -265,8 +235,7 @@ fn one_megabit_a_second_is_slow_and_no_error() {
     let server = S3Server::start();
     let proxy = BadHttp::before(server.port, |_| Fate::Pass);
     proxy.limit(1_000_000);
-    let mut session = Session::new(Local::Wanted);
-    session.start(&settings(&proxy.url()));
+    let session = Session::started(Local::Wanted, &settings(&proxy.url()));
     let begin = Instant::now();
     session.recorded(1_200_000);
     assert!(begin.elapsed() < Duration::from_secs(2), "recording and ending do not wait for the storage: {:?}", begin.elapsed());
@@ -315,8 +284,7 @@ fn lost_answers_and_cut_bodies() {
             times += u64::from(fate != Fate::Pass);
             fate
         });
-        let mut session = Session::new(Local::Wanted);
-        session.start(&settings(&proxy.url()));
+        let session = Session::started(Local::Wanted, &settings(&proxy.url()));
         session.recorded(30 * MIB);
         session.until_over(Duration::from_secs(30));
         println!("{name}: {} requests", proxy.asked());

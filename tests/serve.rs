@@ -11,21 +11,16 @@ use world::controller::{Kind, RoomPlan};
 use world::crowd::{Crowd, Joining, who};
 use world::film::Film;
 use world::film::judge::Judge;
+use world::meeting::Meeting;
 use world::opentalk::{Installation, films, keep_if_asked};
 use world::recording::{name, one_room_at_a_time, tiles_of_up_to_four};
 use world::rtmp::Nginx;
 use world::s3::S3Server;
-use world::{rabbitmq, until};
+use world::{after, rabbitmq};
 
 const LOOK: &str = "[strip]\nshow = false\n[layout]\ndefault = \"grid\"\n";
 /// The tile of [`tiles_of_up_to_four`].
 const ALONE: usize = 7;
-
-/// Waits until so much time has passed since `since`, as a person with a watch would.
-fn after(since: Instant, seconds: f64) {
-    let at = since + Duration::from_secs_f64(seconds);
-    until(Duration::from_secs(60), "time passes", || (Instant::now() >= at).then_some(()));
-}
 
 /// A person who watches the stream sees Ada from the click to the stop; the recording goes on when a stream is stopped, refused or not reached, and each
 /// of them is told as it is.
@@ -113,31 +108,25 @@ fn two_services_share_the_rooms_and_a_full_house_says_so() {
     let services = folders.each_ref().map(|folder| installation.serve(folder.path(), &more(folder), &[]));
 
     // Ten rooms, and places for six.
-    let rooms: Vec<_> = (0..10).map(|_| controller.plan(RoomPlan::titled("Weekly"))).collect();
-    let moderators: Vec<_> = rooms.iter().map(|room| controller.joins(room, Kind::Moderator, "Ada")).collect();
-    let target = |room: usize| controller.recording_target(&rooms[room]);
-    for room in 0..6 {
-        controller.click_start(&moderators[room], &[target(room)]);
-        controller.shows(&rooms[room], &target(room), "active");
-    }
-    for room in 6..10 {
-        controller.click_start(&moderators[room], &[target(room)]);
-        controller.shows(&rooms[room], &target(room), "error");
+    let meetings: Vec<_> = (0..10).map(|_| Meeting::weekly(controller)).collect();
+    let (served, refused) = meetings.split_at(6);
+    served.iter().for_each(Meeting::is_recorded);
+    for meeting in refused {
+        meeting.click();
+        meeting.shows("error");
         assert_eq!(
-            controller.reason(&moderators[room], &target(room)),
+            controller.reason(&meeting.moderator, &meeting.recording),
             "All recorders are busy. Try again when another meeting is over."
         );
-        controller.has_recorders(&rooms[room], 0);
+        controller.has_recorders(&meeting.room, 0);
     }
-    for room in &rooms[..6] {
-        assert_eq!(controller.recorders(room).len(), 1, "one recorder in room {room:?}");
-        assert_eq!(controller.what_everybody_sees(room, &controller.recording_target(room)), "active");
+    for meeting in served {
+        assert_eq!(controller.recorders(&meeting.room).len(), 1, "one recorder in room {:?}", meeting.room);
+        assert_eq!(meeting.shown(), "active");
     }
     // A slot that becomes free is used.
-    controller.click_stop(&moderators[0], &[target(0)]);
-    controller.has_recorders(&rooms[0], 0);
-    controller.click_start(&moderators[9], &[target(9)]);
-    controller.shows(&rooms[9], &target(9), "active");
+    meetings[0].stop();
+    meetings[9].is_recorded();
     for (service, folder) in services.into_iter().zip(&folders) {
         service.signal(Signal::SIGTERM);
         let outcome = service.finish(Duration::from_secs(30));

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
 use world::books::{Book, seconds_after};
-use world::controller::{Controller, Kind, RoomPlan};
+use world::controller::{Controller, RoomPlan};
 use world::crowd::{Crowd, Joining, who};
 use world::film::judge::Judge;
 use world::film::{Film, TileRect};
 use world::meeting::Meeting;
 use world::opentalk::{Installation, films, keep_if_asked};
 use world::product::{Outcome, Product};
-use world::recording::{film_begins, name, one_room_at_a_time};
+use world::recording::{film_begins, one_room_at_a_time};
 use world::rtmp::{Nginx, decode};
 use world::s3::S3Server;
 use world::small_disk::{self, SmallDisk, WITH_SMALL_DISK};
@@ -212,10 +212,9 @@ fn a_clock_that_is_stepped_by_an_hour_is_not_seen_in_the_film() {
     ];
     let service = installation.serve(folder.path(), &more, &environment);
     let room = controller.plan(RoomPlan::titled("Weekly"));
-    let moderator = controller.joins_as(&room, Kind::Moderator, name(0), &who(0));
     let mut crowd = Crowd::gather(1);
     crowd.join_all(livekit, &room, &[Joining::usual(0)]);
-    let meeting = Meeting { controller, recording: controller.recording_target(&room), room, moderator };
+    let meeting = Meeting::in_room(controller, room, &who(0));
 
     let (watch, clicked) = (Watch::begin(), Instant::now());
     meeting.click();

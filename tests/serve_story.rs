@@ -15,11 +15,12 @@ use world::controller::{Controller, Kind, Person, RoomPlan};
 use world::crowd::{Crowd, Joining, who};
 use world::film::Film;
 use world::film::judge::Judge;
+use world::meeting::Meeting;
 use world::opentalk::{Installation, OPERATORS, films, keep_if_asked, operators_see};
 use world::recording::{film_begins, name, one_room_at_a_time, tiles_of_up_to_four};
 use world::rtmp::Nginx;
 use world::s3::S3Server;
-use world::{rabbitmq, until};
+use world::{after, rabbitmq};
 
 const LOOK: &str = "[strip]\nshow = false\n[layout]\ndefault = \"grid\"\n";
 /// Tiles of [`tiles_of_up_to_four`].
@@ -28,12 +29,6 @@ const SECOND_OF_TWO: usize = 6;
 const ALONE: usize = 7;
 /// What is promised is asserted at three times that, because others use the machine, too.
 const TOLERANCE: f64 = 3.0;
-
-/// Waits until so much time has passed since `since`, as a person with a watch would.
-fn after(since: Instant, seconds: f64) {
-    let at = since + Duration::from_secs_f64(seconds);
-    until(Duration::from_secs(60), "time passes", || (Instant::now() >= at).then_some(()));
-}
 
 /// When the people of the story did what matters, on both clocks.
 struct Deeds {
@@ -310,21 +305,17 @@ fn the_first_click_after_a_night_is_answered_in_time() {
     let service = installation.serve_as("ShortLived", folder.path(), &more, &[]);
     let begun = Instant::now();
     after(begun, 12.0);
-    let room = controller.plan(RoomPlan::titled("Weekly"));
-    let ada = controller.joins(&room, Kind::Moderator, "Ada");
-    let target = controller.recording_target(&room);
+    let meeting = Meeting::weekly(controller);
     let clicked = Instant::now();
-    controller.click_start(&ada, std::slice::from_ref(&target));
-    controller.shows(&room, &target, "active");
+    meeting.is_recorded();
     let active_s = clicked.elapsed().as_secs_f64();
     println!("first click after a night: {active_s:.2} s to active (5 s)");
     assert!(active_s <= 5.0);
     assert_eq!(controller.starts(), 1, "with a token that is good");
     // Five seconds after a click this controller asks whether anything is active.
     after(clicked, 5.5);
-    assert_eq!(controller.moderator_was_told(&ada), [] as [&str; 0]);
-    controller.click_stop(&ada, std::slice::from_ref(&target));
-    controller.has_recorders(&room, 0);
+    assert_eq!(meeting.told(), [] as [&str; 0]);
+    meeting.stop();
     service.signal(Signal::SIGTERM);
     service.finish(Duration::from_secs(20)).is_well();
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use world::bad_http::{BadHttp, Fate};
-use world::controller::{Controller, Kind, RoomPlan};
+use world::controller::{Controller, RoomPlan};
 use world::crowd::{Crowd, Joining, who};
 use world::film::judge::Judge;
 use world::film::{Film, TileRect};
@@ -21,7 +21,7 @@ use world::meeting::Meeting;
 use world::opentalk::{Broker, Installation, Lines, OPERATORS, films, is_served, keep_if_asked, operators_see};
 use world::product::Product;
 use world::rabbitmq::{PASSWORD, RabbitMq};
-use world::recording::{film_begins, name, one_room_at_a_time};
+use world::recording::{film_begins, one_room_at_a_time};
 use world::rtmp::decode;
 use world::s3::S3Server;
 use world::stalls::Watch;
@@ -199,11 +199,10 @@ fn the_controller_goes_away(day: &Day<'_>) {
 fn the_controller_is_restarted(day: &mut Day<'_>) {
     let (controller, room) = (day.controller, day.ada.room.clone());
     controller.restart();
-    let moderator = controller.joins_as(&room, Kind::Moderator, name(0), &who(0));
-    let recording = controller.recording_target(&room);
-    assert_ne!(recording, day.ada.recording);
-    controller.consent(&moderator, true);
-    day.ada = Meeting { controller, room, moderator, recording };
+    let ada = Meeting::in_room(controller, room, &who(0));
+    assert_ne!(ada.recording, day.ada.recording);
+    controller.consent(&ada.moderator, true);
+    day.ada = ada;
     day.ada_sees_active(1);
     day.a_click_works("After a restart");
 }
@@ -260,11 +259,10 @@ fn a_recording_outlives_everything_around_it() {
     let (controller, lines) = (&*controller, &*lines);
 
     let room = controller.plan(RoomPlan::titled("Weekly"));
-    let moderator = controller.joins_as(&room, Kind::Moderator, name(0), &who(0));
     let mut crowd = Crowd::gather(1);
     crowd.join_all(livekit, &room, &[Joining::usual(0)]);
-    controller.consent(&moderator, true);
-    let ada = Meeting { controller, recording: controller.recording_target(&room), room, moderator };
+    let ada = Meeting::in_room(controller, room, &who(0));
+    controller.consent(&ada.moderator, true);
     let mut day =
         Day { controller, broker, livekit, lines, storage: &mut storage, s3: &s3, service: &service, folder: folder.path(), ada };
 

@@ -74,8 +74,7 @@ fn each_stream_in_trouble_is_told_by_itself() {
     let streams: Vec<String> = plan.streams.iter().map(|stream| stream.id.clone()).collect();
     let [refused, quoted, hash, query, space, dies] = streams.as_slice() else { panic!("six streams") };
     let meeting = Meeting::of(controller, plan);
-    meeting.click();
-    meeting.shows("active");
+    meeting.is_recorded();
     controller.click_start(&meeting.moderator, &streams);
     let shows = |target: &String, status: &str| controller.shows(&meeting.room, target, status);
     let reason = |target: &String| controller.reason(&meeting.moderator, target);

@@ -8,16 +8,17 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use world::controller::{Kind, Person, RoomPlan};
+use world::controller::{Kind, RoomPlan};
 use world::crowd::{Crowd, Joining, who};
 use world::family::{Family, Role, process, runs, send};
 use world::film::Film;
 use world::film::judge::Judge;
+use world::meeting::Meeting;
 use world::opentalk::{Installation, OPERATORS, films, keep_if_asked};
 use world::product::{Outcome, Product};
 use world::recording::{name, one_room_at_a_time, tiles_of_up_to_four};
 use world::rtmp::Nginx;
-use world::{rabbitmq, until};
+use world::{after, rabbitmq, until};
 
 /// Of [`tiles_of_up_to_four`].
 const ALONE: usize = 7;
@@ -35,15 +36,21 @@ fn configuration(folder: &Path, more: &str) -> String {
 }
 
 /// Lets a recording grow.
-fn pass(time: Duration) {
-    let begin = Instant::now();
-    until(LONG, "time passes", || (begin.elapsed() >= time).then_some(()));
+fn pass(seconds: f64) {
+    after(Instant::now(), seconds);
 }
 
 fn film_in(folder: &Path) -> PathBuf {
     let film = until(LONG, "the recording is a file", || films(&folder.join("recordings")).first().cloned());
     assert_eq!(films(&folder.join("recordings")), std::slice::from_ref(&film), "one file");
     film
+}
+
+/// Nothing is wrong with the film, and it lasts so many seconds at least.
+fn plays(film: &Path, least_s: f64) {
+    let film = Film::watch(film, &[]);
+    assert_eq!(film.complaints, "");
+    assert!(film.duration_s >= least_s, "{} s, and not {least_s} s", film.duration_s);
 }
 
 fn ends(service: Product) -> Outcome {
@@ -57,12 +64,6 @@ fn nothing_is_left(folder: &Path) {
     let left = |folder: &Path| std::fs::read_dir(folder).map_or(0, |entries| entries.flatten().count());
     let spools = std::fs::read_dir(&spool).expect("the spool").flatten().filter(|entry| entry.file_name() != "claims");
     assert_eq!((left(&spool.join("claims")), spools.count()), (0, 0), "in {}", spool.display());
-}
-
-/// What everybody was told of errors of this room's Targets.
-fn reasons(installation: &Installation, person: &Person) -> String {
-    let heard = installation.controller.heard(person);
-    heard.iter().filter_map(|message| message["payload"]["reason"]["message"].as_str()).collect::<Vec<_>>().join("\n")
 }
 
 /// The supervisor is killed while it records and streams: the next one goes on in the same file, streams again, and the moderator sees it.
@@ -88,7 +89,7 @@ fn a_killed_supervisor_is_followed_by_one_that_goes_on_in_the_same_recording() {
     controller.click_start(&ada, &targets);
     targets.iter().for_each(|target| controller.shows(&room, target, "active"));
     let first = Instant::now();
-    pass(Duration::from_secs(6));
+    pass(6.0);
     let worker = process(service.pid(), Role::Worker);
     service.signal(Signal::SIGKILL);
     let first_s = first.elapsed().as_secs_f64();
@@ -103,7 +104,7 @@ fn a_killed_supervisor_is_followed_by_one_that_goes_on_in_the_same_recording() {
     assert_eq!(controller.recorders(&room).len(), 1, "one recorder");
     let second = Instant::now();
     // Long enough for a person to be seen in full again.
-    pass(Duration::from_secs(8));
+    pass(8.0);
     controller.click_stop(&ada, &targets);
     targets.iter().for_each(|target| controller.shows(&room, target, "inactive"));
     let second_s = second.elapsed().as_secs_f64();
@@ -147,34 +148,28 @@ fn a_killed_worker_is_followed_by_one_that_goes_on_in_the_same_recording() {
     let Installation { controller, .. } = &installation;
     let folder = tempfile::tempdir().expect("folder");
     let service = installation.serve(folder.path(), &(configuration(folder.path(), SMALL) + "consent = \"not_asked\"\n"), &[]);
-    let room = controller.plan(RoomPlan::titled("Weekly"));
-    let ada = controller.joins(&room, Kind::Moderator, name(0));
-    let recording = controller.recording_target(&room);
-    controller.click_start(&ada, std::slice::from_ref(&recording));
-    controller.shows(&room, &recording, "active");
+    let meeting = Meeting::weekly(controller);
+    meeting.is_recorded();
     let first = Instant::now();
-    pass(Duration::from_secs(4));
+    pass(4.0);
     send(process(service.pid(), Role::Worker), Signal::SIGKILL);
     let killed = Instant::now();
     let first_s = first.elapsed().as_secs_f64();
-    controller.shows(&room, &recording, "inactive");
-    controller.shows(&room, &recording, "active");
+    meeting.shows("inactive");
+    meeting.shows("active");
     let gap = killed.elapsed();
     println!("killed to active again: {} ms (at most 5000 ms are promised)", gap.as_millis());
     assert!(gap < Duration::from_secs(5), "{gap:?}");
     let second = Instant::now();
-    pass(Duration::from_secs(4));
-    controller.click_stop(&ada, std::slice::from_ref(&recording));
-    controller.has_recorders(&room, 0);
+    pass(4.0);
+    meeting.stop();
     let second_s = second.elapsed().as_secs_f64();
     let film = film_in(folder.path());
     let outcome = ends(service);
     outcome.is_well();
     assert!(outcome.log.contains(" take=2 at="), "{}", outcome.log);
     nothing_is_left(folder.path());
-    let film = Film::watch(&film, &[]);
-    assert_eq!(film.complaints, "");
-    assert!(film.duration_s >= first_s + second_s - 2.0 * LOST_S, "{} s of {first_s} s and {second_s} s", film.duration_s);
+    plays(&film, first_s + second_s - 2.0 * LOST_S);
 }
 
 /// A node is lost: its room shows `inactive`, and the next click starts on another node. Back, the first one finishes its part, and leaves the room alone.
@@ -186,38 +181,30 @@ fn a_lost_nodes_room_is_taken_by_another_and_its_part_is_finished_when_it_is_bac
     let folders = [tempfile::tempdir().expect("folder"), tempfile::tempdir().expect("folder")];
     let more = folders.each_ref().map(|folder| configuration(folder.path(), SMALL) + "consent = \"not_asked\"\n");
     let lost = installation.serve(folders[0].path(), &more[0], &[]);
-    let room = controller.plan(RoomPlan::titled("Weekly"));
-    let ada = controller.joins(&room, Kind::Moderator, name(0));
-    let recording = controller.recording_target(&room);
-    controller.click_start(&ada, std::slice::from_ref(&recording));
-    controller.shows(&room, &recording, "active");
-    pass(Duration::from_secs(3));
+    let meeting = Meeting::weekly(controller);
+    meeting.is_recorded();
+    pass(3.0);
     let family = Family::of(lost.pid());
     family.kill();
     family.is_gone_within(Duration::from_secs(5));
     lost.finish(LONG).errors_only(&[]);
-    controller.shows(&room, &recording, "inactive");
+    meeting.shows("inactive");
 
     let other = installation.serve(folders[1].path(), &more[1], &[]);
-    controller.click_start(&ada, std::slice::from_ref(&recording));
-    controller.shows(&room, &recording, "active");
+    meeting.is_recorded();
     let back = installation.serve(folders[0].path(), &more[0], &[]);
     back.logs("does not go on", LONG);
     let part = film_in(folders[0].path());
-    assert_eq!(controller.recorders(&room).len(), 1, "one recorder");
-    assert_eq!(controller.what_everybody_sees(&room, &recording), "active");
-    controller.click_stop(&ada, std::slice::from_ref(&recording));
-    controller.has_recorders(&room, 0);
+    assert_eq!(controller.recorders(&meeting.room).len(), 1, "one recorder");
+    assert_eq!(meeting.shown(), "active");
+    meeting.stop();
     let rest = film_in(folders[1].path());
     for (service, folder) in [(back, &folders[0]), (other, &folders[1])] {
         ends(service).is_well();
         nothing_is_left(folder.path());
     }
-    for (film, least_s) in [(part, 3.0 - LOST_S), (rest, 0.1)] {
-        let film = Film::watch(&film, &[]);
-        assert_eq!(film.complaints, "");
-        assert!(film.duration_s >= least_s, "{} s", film.duration_s);
-    }
+    plays(&part, 3.0 - LOST_S);
+    plays(&rest, 0.1);
 }
 
 /// Asked to stop, the service takes no more Orders and says so; what runs goes on for as long as it may, and is then finished, stored, and told.
@@ -229,11 +216,8 @@ fn a_service_that_stops_takes_nothing_finishes_everything_and_says_so() {
     let folder = tempfile::tempdir().expect("folder");
     let more = configuration(folder.path(), SMALL) + "consent = \"not_asked\"\ndrain_timeout = \"8s\"\n";
     let service = installation.serve(folder.path(), &more, &[]);
-    let rooms = [0, 1].map(|_| controller.plan(RoomPlan::titled("Weekly")));
-    let moderators = rooms.each_ref().map(|room| controller.joins(room, Kind::Moderator, name(0)));
-    let targets = rooms.each_ref().map(|room| controller.recording_target(room));
-    controller.click_start(&moderators[0], &targets[..1]);
-    controller.shows(&rooms[0], &targets[0], "active");
+    let [runs, comes] = [0, 1].map(|_| Meeting::weekly(controller));
+    runs.is_recorded();
 
     service.signal(Signal::SIGTERM);
     let asked = Instant::now();
@@ -241,22 +225,20 @@ fn a_service_that_stops_takes_nothing_finishes_everything_and_says_so() {
         let (is_ready, said) = service.health(folder.path());
         (!is_ready && said.contains("The service is stopping")).then_some(())
     });
-    controller.click_start(&moderators[1], &targets[1..]);
-    controller.shows(&rooms[1], &targets[1], "error");
-    assert!(reasons(&installation, &moderators[1]).contains("being shut down"), "{}", reasons(&installation, &moderators[1]));
-    assert_eq!(controller.what_everybody_sees(&rooms[0], &targets[0]), "active", "what runs goes on");
-    controller.shows(&rooms[0], &targets[0], "error");
+    comes.click();
+    comes.shows("error");
+    assert!(comes.reasons().contains("being shut down"), "{}", comes.reasons());
+    assert_eq!(runs.shown(), "active", "what runs goes on");
+    runs.shows("error");
     let ended_s = asked.elapsed().as_secs_f64();
     assert!((8.0..12.0).contains(&ended_s), "after {ended_s} s");
-    assert!(reasons(&installation, &moderators[0]).contains("being shut down"), "{}", reasons(&installation, &moderators[0]));
+    assert!(runs.reasons().contains("being shut down"), "{}", runs.reasons());
     let film = film_in(folder.path());
     let outcome = service.finish(Duration::from_secs(40));
     outcome.is_well();
     assert!(outcome.log.contains("everything that was accepted is stored"), "{}", outcome.log);
     nothing_is_left(folder.path());
-    let film = Film::watch(&film, &[]);
-    assert_eq!(film.complaints, "");
-    assert!(film.duration_s >= ended_s - LOST_S, "{} s of {ended_s} s", film.duration_s);
+    plays(&film, ended_s - LOST_S);
 }
 
 /// Asked twice, it ends at once; the next one goes on as after a crash, and nothing is lost.
@@ -268,12 +250,9 @@ fn a_service_that_is_asked_twice_ends_at_once_and_nothing_is_lost() {
     let folder = tempfile::tempdir().expect("folder");
     let more = configuration(folder.path(), SMALL) + "consent = \"not_asked\"\ndrain_timeout = \"1h\"\n";
     let service = installation.serve(folder.path(), &more, &[]);
-    let room = controller.plan(RoomPlan::titled("Weekly"));
-    let ada = controller.joins(&room, Kind::Moderator, name(0));
-    let recording = controller.recording_target(&room);
-    controller.click_start(&ada, std::slice::from_ref(&recording));
-    controller.shows(&room, &recording, "active");
-    pass(Duration::from_secs(3));
+    let meeting = Meeting::weekly(controller);
+    meeting.is_recorded();
+    pass(3.0);
     service.signal(Signal::SIGTERM);
     service.logs("no more orders are taken", LONG);
     service.signal(Signal::SIGTERM);
@@ -281,13 +260,11 @@ fn a_service_that_is_asked_twice_ends_at_once_and_nothing_is_lost() {
     outcome.is_well();
     let service = installation.serve(folder.path(), &more.replace("1h", "0s"), &[]);
     service.logs(" take=2 at=", LONG);
-    controller.shows(&room, &recording, "active");
+    meeting.shows("active");
     let outcome = ends(service);
     outcome.is_well();
-    controller.has_recorders(&room, 0);
-    let film = Film::watch(&film_in(folder.path()), &[]);
-    assert_eq!(film.complaints, "");
-    assert!(film.duration_s >= 3.0 - LOST_S, "{} s", film.duration_s);
+    controller.has_recorders(&meeting.room, 0);
+    plays(&film_in(folder.path()), 3.0 - LOST_S);
     nothing_is_left(folder.path());
 }
 
@@ -305,17 +282,15 @@ fn an_order_that_there_is_no_room_for_is_refused_with_its_reason() {
     service.logs("ready for orders", LONG);
     let (is_ready, said) = service.health(folder.path());
     assert!(is_ready && said.contains("too little memory"), "{said}");
-    let room = controller.plan(RoomPlan::titled("Weekly"));
-    let ada = controller.joins(&room, Kind::Moderator, name(0));
-    let recording = controller.recording_target(&room);
+    let meeting = Meeting::weekly(controller);
     let clicked = Instant::now();
-    controller.click_start(&ada, std::slice::from_ref(&recording));
-    controller.shows(&room, &recording, "error");
+    meeting.click();
+    meeting.shows("error");
     let told_ms = clicked.elapsed().as_millis();
     println!("click to refusal: {told_ms} ms (at most 2000 ms are promised)");
     assert!(told_ms <= 2 * 2000, "{told_ms} ms");
-    assert!(reasons(&installation, &ada).contains("no memory left"), "{}", reasons(&installation, &ada));
-    controller.has_recorders(&room, 0);
+    assert!(meeting.reasons().contains("no memory left"), "{}", meeting.reasons());
+    controller.has_recorders(&meeting.room, 0);
     ends(service).is_well();
     assert!(films(&folder.path().join("recordings")).is_empty());
     nothing_is_left(folder.path());

@@ -3,23 +3,21 @@
 //! In: an address that a participant chose. Out: its bytes, or why not. Only GET, without cookies, credentials or a body. Each host that a name or a redirect
 //! leads to is checked before it is connected to, and the connection goes to the very address that was checked. It writes no address into an error or a log.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Empty};
-use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, USER_AGENT};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use recorder_core::address::AddressPolicy;
 use recorder_core::secret::Pii;
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
 use super::AvatarRules;
+use crate::exchange::{self, ExchangeError};
 use crate::mixer::still::StillError;
 use crate::trust::{Trust, TrustError};
 
@@ -77,6 +75,19 @@ pub enum AvatarError {
     Decoder,
 }
 
+impl From<ExchangeError> for AvatarError {
+    fn from(error: ExchangeError) -> Self {
+        match error {
+            ExchangeError::Address => Self::Address,
+            ExchangeError::NotSecure(_) => Self::NotSecure,
+            // The connection was there, and ended in the middle.
+            ExchangeError::Unreachable(_) | ExchangeError::Protocol => Self::Protocol,
+            ExchangeError::TooSlow => Self::TooSlow,
+            ExchangeError::TooLarge(_) => Self::TooLarge,
+        }
+    }
+}
+
 /// Fetches files by HTTP.
 pub struct Fetcher {
     tls: TlsConnector,
@@ -126,25 +137,16 @@ impl Fetcher {
     }
 
     async fn ask(&self, url: &Url) -> Result<Answer, AvatarError> {
-        let is_secure = url.scheme() == "https";
-        let is_allowed = is_secure || (url.scheme() == "http" && self.allow_http);
+        let is_allowed = url.scheme() == "https" || (url.scheme() == "http" && self.allow_http);
         if !is_allowed || !url.username().is_empty() || url.password().is_some() {
             return Err(AvatarError::Address);
         }
         let host = url.host().ok_or(AvatarError::Address)?;
         let port = url.port_or_known_default().ok_or(AvatarError::Address)?;
         let stream = self.connect(&host, port).await?;
-        if is_secure {
-            let name = match &host {
-                Host::Domain(name) => ServerName::try_from((*name).to_owned()).map_err(|_| AvatarError::Address)?,
-                Host::Ipv4(address) => ServerName::from(IpAddr::from(*address)),
-                Host::Ipv6(address) => ServerName::from(IpAddr::from(*address)),
-            };
-            let stream = self.tls.connect(name, stream).await.map_err(|_| AvatarError::NotSecure)?;
-            exchange(stream, url).await
-        } else {
-            exchange(stream, url).await
-        }
+        let request = Request::builder().header(ACCEPT, TYPES.join(", ")).body(Full::default());
+        let request = request.map_err(|_| AvatarError::Address)?;
+        exchange::ask_over(stream, &self.tls, url, request, |response| read(response, url)).await
     }
 
     /// Connects to an address that was checked.
@@ -165,33 +167,6 @@ impl Fetcher {
             }
         }
         Err(AvatarError::Unreachable)
-    }
-}
-
-/// Asks for the file over a connection of its own.
-async fn exchange(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, url: &Url) -> Result<Answer, AvatarError> {
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|_| AvatarError::Protocol)?;
-    let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
-    let host = &url[url::Position::BeforeHost..url::Position::AfterPort];
-    let request = Request::get(target)
-        .header(HOST, host)
-        .header(USER_AGENT, concat!("roomcast/", env!("CARGO_PKG_VERSION")))
-        .header(ACCEPT, TYPES.join(", "))
-        .body(Empty::<Bytes>::new())
-        .map_err(|_| AvatarError::Address)?;
-    let answer = async {
-        let response = sender.send_request(request).await.map_err(|_| AvatarError::Protocol)?;
-        read(response, url).await
-    };
-    tokio::pin!(connection, answer);
-    let mut is_open = true;
-    loop {
-        tokio::select! {
-            result = &mut answer => return result,
-            // What has come is still read after the server has closed.
-            _ = &mut connection, if is_open => is_open = false,
-        }
     }
 }
 
@@ -216,16 +191,5 @@ async fn read(response: Response<Incoming>, url: &Url) -> Result<Answer, AvatarE
     if header(CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok()).is_some_and(|length| length > LARGEST as u64) {
         return Err(AvatarError::TooLarge);
     }
-    let mut body = response.into_body();
-    let mut bytes = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| AvatarError::Protocol)?;
-        if let Some(data) = frame.data_ref() {
-            if bytes.len() + data.len() > LARGEST {
-                return Err(AvatarError::TooLarge);
-            }
-            bytes.extend_from_slice(data);
-        }
-    }
-    Ok(Answer::File(bytes))
+    Ok(Answer::File(exchange::whole(response, LARGEST).await?.into_body()))
 }

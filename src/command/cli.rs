@@ -24,6 +24,7 @@ use crate::service::process::leave_no_core_dump;
 use crate::service::progress::SyncFigure;
 use crate::service::{link, logging};
 
+mod actors;
 mod check;
 mod import;
 mod inputs;
@@ -192,17 +193,11 @@ struct RecordArgs {
     /// rendition of the configuration
     #[arg(long, value_name = "TARGET", required = true)]
     to: Vec<String>,
-    #[command(flatten)]
-    keys: KeyArgs,
-    #[command(flatten)]
-    picture: PictureArgs,
-    #[command(flatten)]
-    monitor: monitor::MonitorArgs,
     /// End by itself after this time, for example 60s or 2h
     #[arg(long, value_name = "TIME")]
     duration: Option<Span>,
     #[command(flatten)]
-    desk: DeskArgs,
+    programme: ProgrammeArgs,
 }
 
 #[derive(Args)]
@@ -216,6 +211,13 @@ struct RehearseArgs {
     #[arg(long, value_name = "TARGET", default_value = "recordings/rehearsal.mp4", hide_default_value = true)]
     to: Vec<String>,
     #[command(flatten)]
+    programme: ProgrammeArgs,
+}
+
+// What a recording and a rehearsal have in common. Not a comment for clap, which would take it for what the command does.
+#[derive(Args)]
+struct ProgrammeArgs {
+    #[command(flatten)]
     keys: KeyArgs,
     #[command(flatten)]
     picture: PictureArgs,
@@ -223,6 +225,16 @@ struct RehearseArgs {
     monitor: monitor::MonitorArgs,
     #[command(flatten)]
     desk: DeskArgs,
+}
+
+impl ProgrammeArgs {
+    /// Takes them into the configuration, and checks the whole Session.
+    fn plan(&self, to: &[String], duration: Option<Duration>, config: &mut Config) -> Result<session::Plan, Failure> {
+        apply(&self.picture, config);
+        self.monitor.apply(config);
+        let wanted = wanted(to, &self.keys, config)?;
+        session::plan(config, wanted, duration)
+    }
 }
 
 #[derive(Args)]
@@ -332,24 +344,18 @@ fn record(args: RecordArgs, mut config: Config, roles: Roles, config_file: Optio
              give --api-secret-file FILE or set ROOMCAST_LIVEKIT__API_SECRET",
         ));
     }
-    apply(&args.picture, &mut config);
-    args.monitor.apply(&mut config);
-    let wanted = wanted(&args.to, &args.keys, &config)?;
-    let plan = session::plan(&config, wanted, args.duration.map(Span::duration))?;
+    let plan = args.programme.plan(&args.to, args.duration.map(Span::duration), &mut config)?;
     let room = inputs::livekit_room(&args, &config, roles.mint)?;
     let listening = session::Listening::start()?;
-    let desk = operate::Desk::open(args.desk.http, 1, &config, &listening)?;
+    let desk = operate::Desk::open(args.programme.desk.http, 1, &config, &listening)?;
     session::run(plan, room, config_file, listening, desk, None)
 }
 
 fn rehearse(args: RehearseArgs, mut config: Config, config_file: Option<PathBuf>) -> Result<(), Failure> {
-    apply(&args.picture, &mut config);
-    args.monitor.apply(&mut config);
-    let wanted = wanted(&args.to, &args.keys, &config)?;
-    let plan = session::plan(&config, wanted, Some(args.duration.duration()))?;
+    let plan = args.programme.plan(&args.to, Some(args.duration.duration()), &mut config)?;
     let mut listening = session::Listening::start()?;
-    let desk = operate::Desk::open(args.desk.http, 1, &config, &listening)?;
-    let actors = session::Actors::start(config_file.as_deref(), &mut listening)?;
+    let desk = operate::Desk::open(args.programme.desk.http, 1, &config, &listening)?;
+    let actors = actors::Actors::start(config_file.as_deref(), &mut listening)?;
     let room = actors.room();
     session::run(plan, room, config_file, listening, desk, Some(actors))
 }

@@ -46,9 +46,18 @@ impl Server {
     }
 
     fn enter(&self, tokens: TokenSource) -> ConferenceHandle {
-        let url = format!("ws://{}", self.listener.local_addr().unwrap());
-        let capture = Box::new(ArrivalIsCapture);
-        enter(LiveKitSettings::new(url, Secret::new(TOKEN), trust(None), SessionClock::start(), capture), lanes().0, tokens)
+        enter(settings(self.url()), lanes().0, tokens)
+    }
+
+    fn url(&self) -> String {
+        format!("ws://{}", self.listener.local_addr().unwrap())
+    }
+
+    /// Somebody is let in.
+    async fn admit(&self) -> Client {
+        let mut client = self.accept().await;
+        client.join().await;
+        client
     }
 
     async fn refuse(&self, status: &str, body: &str) {
@@ -72,6 +81,14 @@ impl Server {
         let socket = tokio_tungstenite::accept_hdr_async(socket, note).await.unwrap();
         Client { socket, query, bearer }
     }
+}
+
+/// A room that we have entered.
+async fn entered(tokens: TokenSource) -> (Server, ConferenceHandle, Client) {
+    let server = Server::start().await;
+    let handle = server.enter(tokens);
+    let client = server.admit().await;
+    (server, handle, client)
 }
 
 impl Client {
@@ -102,6 +119,10 @@ impl Client {
             }
         }
     }
+}
+
+fn settings(url: String) -> LiveKitSettings {
+    LiveKitSettings::new(url, Secret::new(TOKEN), trust(None), SessionClock::start(), Box::new(ArrivalIsCapture))
 }
 
 fn trust(ca_file: Option<&Path>) -> Trust {
@@ -202,8 +223,7 @@ async fn a_lost_connection_is_resumed_with_the_newest_token_and_without_a_word()
     let server = Server::start().await;
     let mut handle = server.enter(TokenSource::none());
     handle.commands.send(ConferenceCommand::Subscribe(vec![camera()])).await.unwrap();
-    let mut client = server.accept().await;
-    client.join().await;
+    let mut client = server.admit().await;
     client.hear().await;
     client.say(R::RefreshToken("fresh-1".into())).await;
     client.say(R::RefreshToken("fresh-2".into())).await;
@@ -227,8 +247,7 @@ async fn a_server_that_forgot_us_is_joined_again_and_told_the_whole_wish() {
     let server = Server::start().await;
     let mut handle = server.enter(TokenSource::none());
     handle.commands.send(ConferenceCommand::Subscribe(vec![camera()])).await.unwrap();
-    let mut client = server.accept().await;
-    client.join().await;
+    let mut client = server.admit().await;
     let leave = LeaveRequest {
         reason: DisconnectReason::StateMismatch.into(),
         action: leave_request::Action::Reconnect.into(),
@@ -252,10 +271,7 @@ async fn whoever_takes_our_identity_or_removes_us_ends_it() {
         (DisconnectReason::ParticipantRemoved, EndReason::Removed),
         (DisconnectReason::RoomDeleted, EndReason::RoomClosed),
     ] {
-        let server = Server::start().await;
-        let mut handle = server.enter(TokenSource::none());
-        let mut client = server.accept().await;
-        client.join().await;
+        let (_server, mut handle, mut client) = entered(TokenSource::none()).await;
         client.say(R::Leave(LeaveRequest { reason: reason.into(), ..Default::default() })).await;
         assert_eq!(ended(&mut handle).await, end);
     }
@@ -263,10 +279,7 @@ async fn whoever_takes_our_identity_or_removes_us_ends_it() {
 
 #[tokio::test]
 async fn a_garbage_offer_loses_the_connection_and_no_more() {
-    let server = Server::start().await;
-    let mut handle = server.enter(TokenSource::none());
-    let mut client = server.accept().await;
-    client.join().await;
+    let (server, mut handle, mut client) = entered(TokenSource::none()).await;
     let sdp = "v=0\r\nthis is no description".into();
     client.say(R::Offer(SessionDescription { r#type: "offer".into(), sdp, id: 1, ..Default::default() })).await;
     let events = until(&mut handle, |e| matches!(e, ConferenceEvent::Lost { .. })).await;
@@ -275,21 +288,16 @@ async fn a_garbage_offer_loses_the_connection_and_no_more() {
         fault.sentence,
         "The media server's offer cannot be read: line 2 of the session description has no type letter and equals sign."
     );
-    let mut client = server.accept().await;
-    client.join().await;
+    let _client = server.admit().await;
     until(&mut handle, |e| matches!(e, ConferenceEvent::Entered { .. })).await;
 }
 
 #[tokio::test]
 async fn a_rejoin_that_is_refused_asks_for_a_token_then_takes_the_refreshed_one_then_ends() {
-    let server = Server::start().await;
     let (tokens, mut asked) = TokenSource::new();
-    let mut handle = server.enter(tokens);
-    let mut client = server.accept().await;
-    client.join().await;
+    let (server, mut handle, mut client) = entered(tokens).await;
     client.say(R::RefreshToken("refreshed".into())).await;
-    let leave = LeaveRequest { action: leave_request::Action::Reconnect.into(), ..Default::default() };
-    client.say(R::Leave(leave)).await;
+    client.say(R::Leave(leave_again())).await;
     drop(client);
     server.refuse("401 Unauthorized", "token is expired").await;
     asked.requests.recv().await.unwrap().send(Some(Secret::new("from-the-source"))).unwrap();
@@ -323,11 +331,8 @@ async fn a_rejoin_that_is_refused_asks_for_a_token_then_takes_the_refreshed_one_
 
 #[tokio::test]
 async fn a_resume_that_is_refused_with_the_refreshed_token_is_a_join_with_the_first_one() {
-    let server = Server::start().await;
     let (tokens, mut asked) = TokenSource::new();
-    let mut handle = server.enter(tokens);
-    let mut client = server.accept().await;
-    client.join().await;
+    let (server, mut handle, mut client) = entered(tokens).await;
     client.say(R::RefreshToken("refreshed".into())).await;
     until(&mut handle, |e| *e == ConferenceEvent::Listed).await;
     asked.refreshed.changed().await.unwrap();
@@ -346,9 +351,7 @@ async fn a_resume_that_is_refused_with_the_refreshed_token_is_a_join_with_the_fi
 #[tokio::test]
 async fn a_replacement_tries_the_refreshed_token_when_the_first_one_is_refused() {
     let server = Server::start().await;
-    let url = format!("ws://{}", server.listener.local_addr().unwrap());
-    let settings = LiveKitSettings::new(url, Secret::new(TOKEN), trust(None), SessionClock::start(), Box::new(ArrivalIsCapture));
-    let settings = LiveKitSettings { refreshed: Some(Secret::new("refreshed")), ..settings };
+    let settings = LiveKitSettings { refreshed: Some(Secret::new("refreshed")), ..settings(server.url()) };
     let mut handle = enter(settings, lanes().0, TokenSource::none());
     server.refuse("401 Unauthorized", "token is expired").await;
     let mut client = server.accept().await;
@@ -366,15 +369,11 @@ async fn an_unreachable_server_is_told_once_and_tried_again() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let capture = Box::new(ArrivalIsCapture);
-    let url = format!("http://{address}");
-    let settings = LiveKitSettings::new(url, Secret::new(TOKEN), trust(None), SessionClock::start(), capture);
-    let mut handle = enter(settings, lanes().0, TokenSource::none());
+    let mut handle = enter(settings(format!("http://{address}")), lanes().0, TokenSource::none());
     let events = until(&mut handle, |e| matches!(e, ConferenceEvent::Lost { .. })).await;
     assert_eq!(events.len(), 1);
     let server = Server { listener: TcpListener::bind(address).await.unwrap() };
-    let mut client = server.accept().await;
-    client.join().await;
+    let _client = server.admit().await;
     let events = until(&mut handle, |e| *e == ConferenceEvent::Listed).await;
     assert!(matches!(events[0], ConferenceEvent::Entered { .. }), "{events:?}");
 }

@@ -292,9 +292,10 @@ impl<'a> Import<'a> {
         match self.words(place)? {
             "display" => self.remark(&place.from, NO_WINDOW),
             "rtmp" => {}
-            "webm" | "mp4" | "matroska" => {
-                self.remark(&place.from, "not needed: recordings are MP4, and serve.recordings says where they go.")
-            }
+            "webm" | "mp4" | "matroska" => self.remark(
+                &place.from,
+                "not needed: recordings are MP4, and serve.recordings says where they go, with \"controller\" among it to their meeting.",
+            ),
             _ => return Err(self.refuse(place, "must be \"webm\", \"mp4\", \"matroska\", \"rtmp\" or \"display\"")),
         }
         Ok(())
@@ -346,6 +347,7 @@ impl<'a> Import<'a> {
             let scheme = if self.scheme == Scheme::Http { "http" } else { "https" };
             self.put("controller.url", quoted(&format!("{scheme}://{domain}")), &from);
         }
+        self.recordings_as_before();
         if let Some(Monitoring { address, port, from }) = self.monitoring.take() {
             self.put("http.listen", quoted(&SocketAddr::new(address, port).to_string()), &from);
             self.remark(
@@ -360,6 +362,20 @@ impl<'a> Import<'a> {
             Err(other) => return Err(other),
         }
         Ok(Imported { toml, remarks: self.told(), secrets: self.secrets })
+    }
+
+    /// Without a file of its own the old recorder hands its recordings to the controller.
+    fn recordings_as_before(&mut self) {
+        let has = |section: &str, name: &str| self.fields.contains_key(&(section.to_owned(), name.to_owned()));
+        let is_file = has("serve", "recordings");
+        let url = self.fields.get(&("controller".to_owned(), "url".to_owned())).map(|field| field.from.clone());
+        if let (false, Some(from)) = (is_file, url) {
+            self.put("serve.recordings", "[\"controller\"]".to_owned(), &from);
+            self.remark(
+                &from,
+                "recordings go to the controller, as they did; a place beside it in serve.recordings keeps another copy.",
+            );
+        }
     }
 
     fn written(&self) -> String {

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use super::*;
 
 fn variables(given: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -268,7 +270,7 @@ fn the_sample_of_a_whole_stack_is_accepted() {
     let text = include_str!("../../samples/opentalk/roomcast.toml");
     let config = parse("sample", text, []).unwrap();
     assert!(config.keycloak.issuer.is_some() && config.controller.url.is_some() && config.rabbitmq.url.is_some());
-    assert_eq!(config.serve.recordings, ["s3://recordings/{start}-{room}.mp4"]);
+    assert_eq!(config.serve.recordings, ["controller", "s3://recordings/{start}-{room}.mp4"]);
 }
 
 /// With the comment sign taken off, each example in the sample is accepted too (one secret at a time).
@@ -354,4 +356,39 @@ fn the_rate_of_the_picture_follows_from_its_height() {
         assert_eq!(programme.video_kbps(), kbps);
         assert_eq!(Programme { video_kbps: Some(2000), ..programme }.video_kbps(), 2000);
     }
+}
+
+fn of_the_repository(name: &str) -> String {
+    std::fs::read_to_string(format!("{}/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+/// Whoever copies from the page for operators gets a configuration that is one.
+#[test]
+fn what_operators_copy_is_understood() {
+    let page = of_the_repository("docs/with-your-opentalk.md");
+    let block = page.split("```toml\n").find(|block| block.contains("[serve]")).unwrap();
+    let copied = parse("roomcast.toml", block.split("```").next().unwrap(), []).unwrap();
+    assert_eq!(copied.serve.recordings.len(), 2);
+    let files = [
+        copied.keycloak.client_secret_file,
+        copied.rabbitmq.password_file,
+        copied.storage.secret_key_file,
+        copied.http.token_file,
+    ];
+    // The user of the service is given this folder, and systemd leaves it readable.
+    assert!(files.iter().flatten().all(|file| file.starts_with("/etc/roomcast/secrets")));
+    assert_eq!(files.iter().flatten().count(), 4);
+    let words = page.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let variables: Vec<&str> = words.filter(|word| word.starts_with("ROOMCAST_") && *word != "ROOMCAST_CONFIG").collect();
+    assert!(variables.len() > 5 && variables.iter().all(|variable| is_secret_variable(variable)), "{variables:?}");
+}
+
+/// systemd kills only after everything that `serve` needs by default to end in order.
+#[test]
+fn the_unit_waits_for_the_end_of_the_service() {
+    let unit = of_the_repository("samples/roomcast.service");
+    let limit = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap();
+    let Serve { drain_timeout, delivery_grace, .. } = Serve::default();
+    let needed = drain_timeout.duration() + delivery_grace.duration() + Duration::from_secs(10);
+    assert!(Duration::from_secs(limit.parse().unwrap()) > needed, "{limit} s, and {needed:?} are needed");
 }

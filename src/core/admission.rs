@@ -85,6 +85,16 @@ impl Shortage {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Cpu, Self::Memory, Self::Disk, Self::Files];
 
+    /// One word for operators and programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+            Self::Files => "files",
+        }
+    }
+
     /// What a moderator reads whose Order is refused.
     pub fn sentence(self) -> &'static str {
         match self {

@@ -324,15 +324,25 @@ impl Chronicle {
 }
 
 /// Where instants of a Session lie in one recording of it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct FilmClock {
-    /// Length of the Takes before the running one.
-    before: std::time::Duration,
+    /// Length of the Takes before the running one, as far as it is known.
+    before: Option<std::time::Duration>,
     /// Where the running one begins.
     from: Option<SessionTime>,
 }
 
 impl FilmClock {
+    /// Of a film that begins now.
+    pub fn new() -> Self {
+        Self { before: Some(std::time::Duration::ZERO), from: None }
+    }
+
+    /// Of a film that somebody else began: where its next Take lies will be told, see [`Self::lies`].
+    pub fn of_a_begun_film() -> Self {
+        Self { before: None, from: None }
+    }
+
     /// A Take begins with this instant.
     pub fn begins(&mut self, from: SessionTime) {
         self.from = Some(from);
@@ -341,12 +351,27 @@ impl FilmClock {
     /// The running Take ends before this instant.
     pub fn ends(&mut self, until: SessionTime) {
         if let Some(from) = self.from.take() {
-            self.before += until.since(from);
+            self.before = self.before.map(|before| before + until.since(from));
         }
     }
 
-    /// Where an instant lies in the film; `None` while nothing is recorded.
+    /// Whoever writes the film says where the running Take lies in it: its first picture is of the instant `at`.
+    pub fn lies(&mut self, at: SessionTime, film: std::time::Duration) {
+        if let Some(from) = &mut self.from {
+            *from = at;
+            self.before = Some(film);
+        }
+    }
+
+    /// Where an instant lies in the film; `None` while nothing is recorded, or that is not known yet.
     pub fn position(&self, at: SessionTime) -> Option<std::time::Duration> {
-        self.from.filter(|from| at >= *from).map(|from| self.before + at.since(from))
+        let from = self.from.filter(|from| at >= *from)?;
+        self.before.map(|before| before + at.since(from))
+    }
+}
+
+impl Default for FilmClock {
+    fn default() -> Self {
+        Self::new()
     }
 }

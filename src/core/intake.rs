@@ -107,10 +107,7 @@ impl Reconnect {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn at(ms: u64) -> SessionTime {
-        SessionTime::from_millis(ms)
-    }
+    use crate::made_up::at;
 
     #[test]
     fn whoever_has_slots_consumes_and_whoever_has_none_watches() {

@@ -20,6 +20,8 @@ pub mod intake;
 pub mod keep;
 pub mod layout;
 pub mod live;
+#[cfg(test)]
+mod made_up;
 pub mod overload;
 pub mod scene;
 pub mod secret;

@@ -11,7 +11,7 @@ mod tests;
 mod voice;
 
 use crate::conference::Role;
-use crate::ids::{ParticipantId, TrackId};
+use crate::ids::{ParticipantId, TrackId, TrackKind};
 use crate::secret::Pii;
 
 pub use floor::{HOLD, INTERRUPT_AFTER, INTERRUPT_LOUDER_DB};
@@ -60,6 +60,33 @@ pub struct Seat {
     pub floor: bool,
     /// Order of arrival: of the person, or of the shared screen. Never changes while they stay, also across a lost connection.
     pub arrival: u64,
+}
+
+impl Seat {
+    /// The seat of an attendee, or of their screen, of whom nothing else is known: without a picture, silent, and with the hand down.
+    pub fn new(participant: ParticipantId, name: Pii, part: Part, arrival: u64) -> Self {
+        Self {
+            participant,
+            name,
+            part,
+            video: None,
+            muted: false,
+            speaking: false,
+            role: Role::default(),
+            hand: None,
+            floor: false,
+            arrival,
+        }
+    }
+
+    /// The same with its picture: of the person's camera, or of the screen.
+    pub fn with_video(self) -> Self {
+        let kind = match self.part {
+            Part::Screen => TrackKind::Screen,
+            Part::Person => TrackKind::Camera,
+        };
+        Self { video: Some(TrackId::new(self.participant.clone(), kind)), ..self }
+    }
 }
 
 /// Everybody who wants to be seen, most important first: screens (newest first), who has the floor, who speaks, who spoke last, who came first.

@@ -161,7 +161,7 @@ fn no_answer(error: &ExchangeError) -> Trouble {
         ExchangeError::Unreachable(_) => Trouble::Unreachable,
         ExchangeError::NotSecure(_) => Trouble::NotSecure,
         ExchangeError::TooSlow => Trouble::TooSlow,
-        ExchangeError::Address | ExchangeError::Protocol | ExchangeError::TooLarge => Trouble::NotUnderstood,
+        ExchangeError::Address | ExchangeError::Protocol | ExchangeError::TooLarge(_) => Trouble::NotUnderstood,
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use recorder_core::books::{Chronicle, Dated, Entry, Event, FilmClock, Line, Note, What};
@@ -59,13 +60,23 @@ impl Books {
 
     /// A recording begins. Its lines wait until it has a folder.
     pub(super) fn begin(&mut self, target: &TargetId, run: u32, at: SessionTime) {
+        self.open_volume(target, run, at, FilmClock::new());
+    }
+
+    /// A recording of which an earlier supervisor began the film goes on in its folder.
+    pub(super) fn go_on(&mut self, target: &TargetId, run: u32, folder: PathBuf, at: SessionTime) {
+        self.open_volume(target, run, at, FilmClock::of_a_begun_film());
+        self.place(target, run, folder);
+    }
+
+    fn open_volume(&mut self, target: &TargetId, run: u32, at: SessionTime, film: FilmClock) {
         if !self.on {
             return;
         }
         // One that was wanted by a worker that died, before it had a folder.
         self.open.retain(|volume| volume.target != *target);
         let pen = Pen::Waiting { lines: Vec::new(), missed: 0 };
-        let mut volume = Volume { target: target.clone(), run, film: FilmClock::default(), pen };
+        let mut volume = Volume { target: target.clone(), run, film, pen };
         for line in self.chronicle.head(target, at) {
             volume.write(self.epoch_ns, &line);
         }
@@ -108,6 +119,11 @@ impl Books {
         if let Some((target, until)) = ended {
             self.film_ends(&target, until);
         }
+    }
+
+    /// The running Take of a recording lies there in its film: its first picture is of the instant `at`.
+    pub(super) fn take_lies(&mut self, target: &TargetId, at: SessionTime, film: Duration) {
+        self.open.iter_mut().filter(|volume| volume.target == *target).for_each(|volume| volume.film.lies(at, film));
     }
 
     /// A moderator wants something.
@@ -200,7 +216,7 @@ impl Volume {
 }
 
 /// A line as it is in the file.
-fn dated(epoch_ns: i128, at: SessionTime, film: Option<std::time::Duration>, what: &impl Serialize) -> Option<String> {
+fn dated(epoch_ns: i128, at: SessionTime, film: Option<Duration>, what: &impl Serialize) -> Option<String> {
     #[derive(Serialize)]
     struct Line<'a, T> {
         /// Time of day, UTC.

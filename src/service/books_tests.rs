@@ -105,11 +105,36 @@ fn a_film_goes_on_where_a_worker_that_died_left_it() {
     books.worker_died(|_| Some(at(3.5)));
     books.note(at(5.0), Note::TakeBegins { target: file(), take: TakeId(2), from: at(5.0) });
     joins(&mut books, 6.0, "a", "Ada");
+    // The file has a little more than was told before the worker died.
+    books.take_lies(&file(), at(5.1), Duration::from_secs(3));
+    joins(&mut books, 6.1, "b", "Björn");
     books.close_all(at(7.0)).into_iter().for_each(Closing::wait);
     let events = read(folder.path(), Book::Events);
     let position = |event: &str| {
         let line = events.lines().find(|line| line.contains(event)).unwrap();
         serde_json::from_str::<serde_json::Value>(line).unwrap()["film_s"].as_f64()
     };
-    assert_eq!((position("crashed"), position(r#""take":2"#), position("joined")), (Some(2.5), Some(2.5), Some(3.5)), "{events}");
+    assert_eq!(
+        (position("crashed"), position(r#""take":2"#), position("person-1")),
+        (Some(2.5), Some(2.5), Some(3.5)),
+        "{events}"
+    );
+    assert_eq!(position("person-2"), Some(4.0), "{events}");
+}
+
+#[test]
+fn a_film_that_an_earlier_supervisor_began_has_positions_when_its_writer_has_told_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut books = books(true);
+    books.go_on(&file(), 1, folder.path().into(), at(0.0));
+    books.note(at(1.0), Note::TakeBegins { target: file(), take: TakeId(2), from: at(1.0) });
+    joins(&mut books, 1.1, "a", "Ada");
+    books.take_lies(&file(), at(1.0), Duration::from_secs(300));
+    joins(&mut books, 2.0, "b", "Björn");
+    books.close_all(at(7.0)).into_iter().for_each(Closing::wait);
+    let events = read(folder.path(), Book::Events);
+    let line = |event: &str| serde_json::from_str(events.lines().find(|line| line.contains(event)).unwrap()).unwrap();
+    let [took, first, second]: [serde_json::Value; 3] = [r#""take":2"#, "person-1", "person-2"].map(line);
+    assert_eq!([&took["film_s"], &first["film_s"]], [&serde_json::Value::Null; 2], "{events}");
+    assert_eq!(second["film_s"].as_f64(), Some(301.0), "{events}");
 }

@@ -212,8 +212,7 @@ impl Commanded {
     pub(super) fn open_books(&self, books: &mut Books, now: SessionTime) {
         for entry in &self.entries {
             if let Some(kept) = entry.kept() {
-                books.begin(&entry.target, entry.run, now);
-                books.place(&entry.target, entry.run, kept.folder.clone());
+                books.go_on(&entry.target, entry.run, kept.folder.clone(), now);
             }
         }
     }

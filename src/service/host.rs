@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use recorder_core::admission::{Admission, Limits};
+use recorder_core::admission::{Admission, Limits, Shortage};
 use recorder_core::ids::SessionId;
 use recorder_core::session::Withheld;
 use tokio::sync::{mpsc, watch};
@@ -24,7 +24,7 @@ use super::commanded::Word;
 use super::door::{Door, ending};
 use super::hosted::{Hosted, Origin};
 use super::keeping::Keeping;
-use super::order::{Outcome, Room, SessionOrder};
+use super::order::{Outcome, SessionOrder};
 use super::steward::{Business, RoomSteward};
 use super::takeover::{Return, Settled};
 use crate::clock::SessionClock;
@@ -46,7 +46,7 @@ pub struct HostSettings {
     pub measured: watch::Receiver<Option<Measured>>,
     /// How long Sessions may go on when the service is asked to stop.
     pub drain_timeout: Duration,
-    /// Makes the part of an Order that does not depend on the room.
+    /// Makes an Order; a ticket says for which room.
     pub plan: Box<dyn Fn(SessionId, u64) -> SessionOrder + Send>,
     /// What holds for every Session.
     pub terms: Terms,
@@ -54,14 +54,6 @@ pub struct HostSettings {
     pub identity: Identity,
     /// Where the rooms are.
     pub controller: Controller,
-    /// The same for workers.
-    pub controller_address: String,
-    /// Whom workers believe there, beside the system's authorities.
-    pub controller_ca: Option<std::path::PathBuf>,
-    /// The same for the media server that the controller names.
-    pub livekit_ca: Option<std::path::PathBuf>,
-    /// The recorder's name in a room.
-    pub display_name: String,
     /// Where recordings go.
     pub keeping: Keeping,
     /// Arguments of a worker.
@@ -117,6 +109,8 @@ pub struct Host {
     end_at: Option<Instant>,
     /// Sessions that were begun, so that each has a name of its own.
     begun: u64,
+    /// What operators were told last that there is too little of. It comes and goes with Sessions, too, not only with what is measured.
+    told: Option<Shortage>,
 }
 
 impl Host {
@@ -124,7 +118,7 @@ impl Host {
     pub fn new(settings: HostSettings, orders: Orders) -> Self {
         let (running, tasks) = (BTreeMap::new(), JoinSet::new());
         let door = Door::new(settings.slots, Admission::new(settings.limits));
-        Self { settings, orders, running, tasks, business: Business::new(), door, end_at: None, begun: 0 }
+        Self { settings, orders, running, tasks, business: Business::new(), door, end_at: None, begun: 0, told: None }
     }
 
     /// Runs until somebody wants it to stop, and everything that was accepted is stored. A second wish ends it at once.
@@ -207,11 +201,13 @@ impl Host {
     }
 
     fn measured(&mut self, measured: &Measured) {
-        let before = self.door.shortage();
         let has_changed = self.door.measured(measured);
         let shortage = self.door.shortage();
-        if shortage != before {
-            tracing::info!(too_little = ?shortage, "what another session would have too little of");
+        if shortage != std::mem::replace(&mut self.told, shortage) {
+            match shortage {
+                Some(shortage) => tracing::info!(of = shortage.word(), "too little for another session: orders are not taken"),
+                None => tracing::info!("there is room for another session again"),
+            }
         }
         self.tell_slots();
         if has_changed {
@@ -277,13 +273,7 @@ impl Host {
         // Before the command is acknowledged: the next one may come right after it.
         self.tell_slots();
         let settings = &self.settings;
-        let conference = Room::OpenTalk {
-            controller: settings.controller_address.clone(),
-            ca_file: settings.controller_ca.clone(),
-            livekit_ca_file: settings.livekit_ca.clone(),
-            display_name: settings.display_name.clone(),
-        };
-        let order = SessionOrder { room: conference, ..(settings.plan)(session.clone(), clock.epoch_ns()) };
+        let order = (settings.plan)(session.clone(), clock.epoch_ns());
         let hosted = Hosted {
             origin,
             room: claim,
@@ -303,7 +293,7 @@ impl Host {
             clock,
             claims: Claims::of_spool(&settings.keeping.spool),
             worker: settings.worker.clone(),
-            entry: settings.board.session(session.clone(), order.look.layout.clone()),
+            entry: settings.board.session(session.clone(), order.course.look.layout.clone()),
             order,
         };
         self.running.insert(room.clone(), Running { session, words, stop });

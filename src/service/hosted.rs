@@ -83,7 +83,7 @@ impl Hosted {
             worker,
             mut entry,
         } = self;
-        let claimed = claim(origin, room.room().clone(), order.session.clone(), withheld, clock, claims).await;
+        let claimed = claim(origin, room.room().clone(), order.course.session.clone(), withheld, clock, claims).await;
         if let Some((noting, task)) = claimed.noted {
             steward.noting = Some(noting);
             let busy = steward.busy.clone();

@@ -131,7 +131,10 @@ impl Keeping {
         let unusable = match ended {
             Ok(Ok(finalised)) => {
                 let files: Vec<_> = finalised.files.iter().map(|file| (file.file.display().to_string(), file.bytes)).collect();
-                tracing::info!(?files, "the recording is an ordinary file");
+                // Of what an earlier process ended there is nothing new.
+                if !files.is_empty() {
+                    tracing::info!(?files, "the recording is an ordinary file");
+                }
                 finalised.left.first().map(StorageError::to_fault)
             }
             Ok(Err(StorageError::Nothing { .. })) => {
@@ -217,19 +220,21 @@ impl Keeping {
     /// A recording that an earlier process began: what is in it, and what comes, is uploaded.
     pub async fn reopen(&self, folder: PathBuf) -> Kept {
         let of = folder.clone();
-        let looked = tokio::task::spawn_blocking(move || (waiting(&of), controller_outbox::is_waiting(&of))).await;
+        let looked = tokio::task::spawn_blocking(move || (outbox::waiting(&of), controller_outbox::is_waiting(&of))).await;
         // A plan that cannot be read is told by whoever goes on with it.
-        let (waiting, for_controller) = looked.map_or((Vec::new(), true), |(waiting, is)| (waiting, is.unwrap_or(true)));
-        let uploads = match waiting.is_empty() && !for_controller {
-            true => None,
-            false => (self.stores)(&waiting)
-                .and_then(|stores| {
-                    RecordingUploads::start(stores, Arc::new(SystemDisk), folder.clone()).map_err(|error| error.to_fault())
-                })
-                .inspect_err(|fault| tracing::error!(reason = %fault, folder = %folder.display(), "cannot go on with an upload"))
-                .ok()
-                .map(Arc::new),
+        let (waiting, for_controller) = looked.map_or((Ok(Vec::new()), true), |(waiting, is)| (waiting, is.unwrap_or(true)));
+        let start = |waiting: Vec<UploadTarget>| {
+            if waiting.is_empty() && !for_controller {
+                return Ok(None);
+            }
+            let uploads = RecordingUploads::start((self.stores)(&waiting)?, Arc::new(SystemDisk), folder.clone());
+            uploads.map(|uploads| Some(Arc::new(uploads))).map_err(|error| error.to_fault())
         };
+        let uploads = waiting.map_err(|error| error.to_fault()).and_then(start);
+        let uploads = uploads.unwrap_or_else(|fault: Fault| {
+            tracing::error!(reason = %fault, folder = %folder.display(), "cannot go on with an upload");
+            None
+        });
         Kept { folder, uploads }
     }
 }
@@ -291,15 +296,6 @@ fn refusal_of(film: &FilmStand) -> Option<&Fault> {
         FilmState::Refused(fault) | FilmState::GivenUp(fault) => Some(fault),
         FilmState::Waiting | FilmState::Sending | FilmState::Retrying(_) | FilmState::Delivered => None,
     }
-}
-
-/// What of this folder is not in its storage yet.
-fn waiting(folder: &Path) -> Vec<UploadTarget> {
-    let all = outbox::outgoing(folder).unwrap_or_default();
-    let open = all.into_iter().filter(|one| !one.is_over());
-    let targets =
-        open.map(|one| UploadTarget { storage: one.journal.storage, bucket: one.journal.bucket, key: one.journal.upload.key });
-    targets.collect()
 }
 
 fn refused(uploads: &Uploads) -> Option<Fault> {

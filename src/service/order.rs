@@ -7,17 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use recorder_core::fault::Fault;
-use recorder_core::ids::{SessionId, TargetId};
-use recorder_core::layout::LookText;
+use recorder_core::ids::TargetId;
 use recorder_core::live::LiveState;
 use recorder_core::secret::Secret;
 use recorder_core::time::SessionTime;
 
 use super::commanded::CommandedOrder;
-use super::job::{LiveJob, LiveRules, MonitorFeed, Rendition, Status};
-use crate::avatar::AvatarRules;
-use crate::graph::EncoderWish;
-use crate::mixer::sound::LevelSettings;
+use super::job::{Course, LiveJob, OpenTalkEntrance, Status};
 use crate::storage::RecordingUploads;
 use crate::storage::recording_uploads::Uploads;
 use crate::target::rtmp::LiveFigures;
@@ -42,16 +38,7 @@ pub enum Room {
         ca_file: Option<PathBuf>,
     },
     /// An OpenTalk room; tickets come from the Session's [`Steward`](super::commanded::Steward).
-    OpenTalk {
-        /// `https://` or `http://` address of the controller.
-        controller: String,
-        /// Certificates (PEM) that are trusted beside the system's.
-        ca_file: Option<PathBuf>,
-        /// The same for the media server that the controller names.
-        livekit_ca_file: Option<PathBuf>,
-        /// What others would see if the recorder were not hidden.
-        display_name: String,
-    },
+    OpenTalk(OpenTalkEntrance),
     /// The simulated meeting.
     Rehearsal {
         /// The actors' private socket.
@@ -61,44 +48,20 @@ pub enum Room {
 
 /// One Session that is to be run.
 pub struct SessionOrder {
-    /// Its name.
-    pub session: SessionId,
-    /// CLOCK_MONOTONIC at session time zero, in nanoseconds.
-    pub epoch_ns: u64,
+    /// What all its workers are told; the look was checked without an error.
+    pub course: Course,
     /// Where.
     pub room: Room,
-    /// How the programme looks; was checked without an error.
-    pub look: LookText,
-    /// Size, rate and quality of each encoding; at least one.
-    pub renditions: Vec<Rendition>,
-    /// Who encodes the pictures.
-    pub encoder: EncoderWish,
-    /// How long the mixer waits.
-    pub mixer_delay: Duration,
-    /// How loud everybody is made.
-    pub level: LevelSettings,
     /// End when the Take is this long.
     pub duration: Option<Duration>,
-    /// End when nobody but us was in the room for this long.
-    pub room_empty_grace: Duration,
-    /// Give up when the Conference was lost for this long.
-    pub conference_grace: Duration,
-    /// End in any case.
-    pub max_duration: Duration,
     /// What is recorded, each with a name and a folder of its own.
     pub recordings: Vec<RecordingOrder>,
     /// Live destinations, each with a name of its own.
     pub lives: Vec<LiveJob>,
-    /// For all of them.
-    pub live: LiveRules,
-    /// How pictures of people are fetched.
-    pub avatars: AvatarRules,
     /// Whether recordings have a ledger and an event log beside them.
     pub books: bool,
     /// Set when moderators in the room command the Targets: then none is ordered here.
     pub commanded: Option<CommandedOrder>,
-    /// What a programme monitor is fed with, if one is wanted.
-    pub monitor: Option<MonitorFeed>,
 }
 
 /// A recording that is wanted.

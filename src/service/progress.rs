@@ -144,7 +144,7 @@ fn line(snapshot: &Snapshot) -> String {
 /// `  youtube   live   45.2 MB   23 ms   0 left out`
 fn live_line(live: &LiveStand) -> String {
     let LiveStand { id, state, figures, .. } = live;
-    let mut line = format!("  {:<30}", id.to_string());
+    let mut line = format!("  {:<29} ", id.to_string());
     line.push_str(&live_words(state.as_ref()));
     if figures.publishings > 0 {
         let _ = write!(
@@ -175,7 +175,7 @@ fn live_words(state: Option<&LiveState>) -> String {
 
 /// `  s3://team/standup.mp4   uploading   12.4 of 13.0 MB`
 fn upload_lines(uploads: &Uploads) -> Vec<String> {
-    let fault = uploads.fault.iter().map(|fault| format!("  {:<30}{}", "uploads", fault.sentence));
+    let fault = uploads.fault.iter().map(|fault| format!("  {:<29} {}", "uploads", fault.sentence));
     uploads.each.iter().map(upload_line).chain(fault).collect()
 }
 
@@ -188,7 +188,7 @@ fn upload_line(upload: &UploadOf) -> String {
         State::Stored => format!("stored      {}", size(status.known)),
         State::Abandoned => "not stored: the recording cannot be used".into(),
     };
-    format!("  {:<30}{words}", format!("s3://{bucket}/{}", status.key))
+    format!("  {:<29} {words}", format!("s3://{bucket}/{}", status.key))
 }
 
 /// How the uploads ended.

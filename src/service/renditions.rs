@@ -9,7 +9,7 @@ use recorder_core::layout::{Layout, LayoutError, NamedText};
 use recorder_core::scene::{CanvasSize, CanvasSizeError};
 use recorder_core::session::Framing;
 
-use super::job::{Job, Rendition};
+use super::job::{Course, Rendition};
 use crate::programme::maker::{ProgrammeSettings, RenditionSettings};
 
 /// Why no programme can be made of a job's Renditions.
@@ -33,8 +33,8 @@ pub enum RenditionError {
 ///
 /// # Errors
 /// A size or a layout that cannot be.
-pub(super) fn framings(job: &Job) -> Result<Vec<Framing>, RenditionError> {
-    job.renditions.iter().map(framing).collect()
+pub(super) fn framings(course: &Course) -> Result<Vec<Framing>, RenditionError> {
+    course.renditions.iter().map(framing).collect()
 }
 
 fn framing(rendition: &Rendition) -> Result<Framing, RenditionError> {
@@ -46,12 +46,12 @@ fn framing(rendition: &Rendition) -> Result<Framing, RenditionError> {
 ///
 /// # Errors
 /// No Rendition, or several rates of pictures.
-pub(super) fn programme(job: &Job, framings: &[Framing]) -> Result<ProgrammeSettings, RenditionError> {
-    let fps = job.renditions.first().ok_or(RenditionError::None)?.fps;
-    if let Some(other) = job.renditions.iter().find(|rendition| rendition.fps != fps) {
+pub(super) fn programme(course: &Course, framings: &[Framing]) -> Result<ProgrammeSettings, RenditionError> {
+    let fps = course.renditions.first().ok_or(RenditionError::None)?.fps;
+    if let Some(other) = course.renditions.iter().find(|rendition| rendition.fps != fps) {
         return Err(RenditionError::Rates(other.name.clone()));
     }
-    let renditions: Arc<[_]> = job
+    let renditions: Arc<[_]> = course
         .renditions
         .iter()
         .zip(framings)
@@ -61,5 +61,5 @@ pub(super) fn programme(job: &Job, framings: &[Framing]) -> Result<ProgrammeSett
             sound_kbps: rendition.sound_kbps,
         })
         .collect();
-    Ok(ProgrammeSettings { renditions, fps, encoder: job.encoder, delay: job.mixer_delay, level: job.level })
+    Ok(ProgrammeSettings { renditions, fps, encoder: course.encoder, delay: course.mixer_delay, level: course.level })
 }

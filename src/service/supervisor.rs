@@ -45,16 +45,17 @@ pub async fn run(
     patience: Patience,
 ) -> Outcome {
     let own_cpu_before = own_cpu();
-    let span = tracing::info_span!("session", session.id = %order.session);
+    let span = tracing::info_span!("session", session.id = %order.course.session);
     let mut outcome = Outcome::default();
     outcome.last.lives = order.lives.iter().map(|job| LiveStand::new(job.id.clone())).collect();
     let recordings: Vec<_> = order.recordings.iter().map(|recording| RecordingStand::new(recording.id.clone())).collect();
     outcome.last.recordings = recordings.iter().map(RecordingStand::snapshot).collect();
-    let commanded = order.commanded.take().map(|commanded| span.in_scope(|| Commanded::new(commanded, order.session.clone())));
-    outcome.last.layout.clone_from(&order.look.layout.name);
+    let commanded =
+        order.commanded.take().map(|commanded| span.in_scope(|| Commanded::new(commanded, order.course.session.clone())));
+    outcome.last.layout.clone_from(&order.course.look.layout.name);
     let rule = commanded.as_ref().map(Commanded::consent).unwrap_or_default();
-    let (layout, began) = (&order.look.layout.name, clock());
-    let mut books = Books::new(order.books, order.session.clone(), rule, layout, (Timestamp::now(), began));
+    let (layout, began) = (&order.course.look.layout.name, clock());
+    let mut books = Books::new(order.books, order.course.session.clone(), rule, layout, (Timestamp::now(), began));
     for RecordingOrder { id, folder, .. } in &order.recordings {
         span.in_scope(|| {
             books.begin(id, 1, began);
@@ -246,7 +247,7 @@ impl Session<'_> {
         if answer.is_ok() {
             tracing::info!(layout = name, "another layout");
             // A worker that takes the place of this one begins with it.
-            self.order.look.layout.clone_from(&text);
+            self.order.course.look.layout.clone_from(&text);
             self.books.layout(&name, (self.clock)());
             self.outcome.last.layout = name;
             self.entry.update(&self.outcome.last);
@@ -309,11 +310,8 @@ impl Session<'_> {
                 refreshed: self.refreshed.clone(),
                 ca_file: ca_file.clone(),
             },
-            Room::OpenTalk { controller, ca_file, livekit_ca_file, display_name } => ConferenceJob::OpenTalk {
-                controller: controller.clone(),
-                ca_file: ca_file.clone(),
-                livekit_ca_file: livekit_ca_file.clone(),
-                display_name: display_name.clone(),
+            Room::OpenTalk(entrance) => ConferenceJob::OpenTalk {
+                entrance: entrance.clone(),
                 follows: attempt > 1 || self.commanded.as_ref().is_some_and(Commanded::goes_on),
             },
             Room::Rehearsal { socket } => ConferenceJob::Rehearsal { socket: socket.clone() },
@@ -322,30 +320,22 @@ impl Session<'_> {
             (true, Some(since)) => (self.clock)().since(since),
             _ => self.recorded(),
         };
-        let job = Job {
-            session: self.order.session.clone(),
-            epoch_ns: self.order.epoch_ns,
-            conference,
-            look: self.order.look.clone(),
-            renditions: self.order.renditions.clone(),
-            mixer_delay: self.order.mixer_delay,
+        let mut course = self.order.course.clone();
+        if attempt > 1 {
             // What has broken once may break again, and a recording goes on in its next part.
-            encoder: if attempt > 1 { EncoderWish::Software } else { self.order.encoder },
-            level: self.order.level,
+            course.encoder = EncoderWish::Software;
+        }
+        let job = Job {
+            course,
+            conference,
             targets: self.targets(),
-            live: self.order.live.clone(),
-            avatars: self.order.avatars.clone(),
             // What earlier workers delivered counts.
             duration: self.order.duration.map(|wanted| wanted.saturating_sub(delivered)),
-            room_empty_grace: self.order.room_empty_grace,
-            conference_grace: self.order.conference_grace,
-            max_duration: self.order.max_duration,
             first_take: TakeId(self.takes + 1),
             caution: caution.clone(),
             consent: self.commanded.as_ref().map(Commanded::consent).unwrap_or_default(),
             signaling_grace: self.commanded.as_ref().map(Commanded::signaling_grace).unwrap_or_default(),
             commanded: self.commanded.as_ref().map(Commanded::job),
-            monitor: self.order.monitor.clone(),
         };
         let process = launcher.launch()?;
         let link = SupervisorLink::open(process.socket.try_clone()?)?;
@@ -387,7 +377,7 @@ impl Session<'_> {
         self.outcome.last.cpu = self.outcome.last.cpu.max(self.outcome.cpu + pid.map_or(Duration::ZERO, cpu_of));
         self.view.progress(&self.outcome.last);
         self.entry.update(&self.outcome.last);
-        if self.outcome.last.elapsed >= self.order.max_duration {
+        if self.outcome.last.elapsed >= self.order.course.max_duration {
             self.stop("the longest duration is reached");
         }
         if self.supervision.poll_wake().is_some_and(|wake| now >= wake) {

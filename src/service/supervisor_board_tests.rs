@@ -7,13 +7,14 @@ fn layout(name: &str) -> NamedText {
 }
 
 /// One Session whose workers play `script`; what `watch` sees of its board meanwhile.
-async fn watched<F, W>(script: F, watch: impl FnOnce(Board) -> W) -> (Outcome, Vec<Job>, W::Output, Board)
+async fn watched<F, P, W>(script: F, watch: impl FnOnce(Board) -> W) -> (Outcome, Vec<Job>, W::Output, Board)
 where
-    F: Fn(Fake) -> Play + Send + Sync + 'static,
+    F: Fn(Fake) -> P + Send + Sync + 'static,
+    P: Future<Output = Death> + Send + 'static,
     W: Future,
 {
     let (order, board, jobs) = (order(), Board::new(1), Arc::default());
-    let mut entry = board.session(order.session.clone(), order.look.layout.clone());
+    let mut entry = board.session(order.course.session.clone(), order.course.look.layout.clone());
     let mut fakes = Fakes { script: Arc::new(script), jobs: Arc::clone(&jobs), tasks: Vec::new() };
     let (mut stops, mut told) = (no_stops(), Told::default());
     let running = run(order, &mut fakes, &mut stops, &mut told, &mut entry, fast_clock(1), PATIENT);
@@ -40,16 +41,14 @@ async fn until(board: &Board, is_so: impl Fn(&Snapshot) -> bool) -> Snapshot {
 
 #[tokio::test]
 async fn a_layout_reaches_the_worker_and_whoever_takes_its_place() {
-    let script = |mut fake: Fake| -> Play {
-        Box::pin(async move {
-            if fake.number == 2 {
-                return end_well(fake).await;
-            }
-            fake.link.outgoing.send(FromWorker::Joined { at: SessionTime::ZERO }).unwrap();
-            let Some(ToWorker::Layout(text)) = fake.link.incoming.next().await.unwrap() else { panic!("no layout") };
-            assert_eq!(text, layout("/layouts/own.toml"));
-            Death::Signal(11)
-        })
+    let script = |mut fake: Fake| async move {
+        if fake.number == 2 {
+            return end_well(fake).await;
+        }
+        fake.link.outgoing.send(FromWorker::Joined { at: SessionTime::ZERO }).unwrap();
+        let Some(ToWorker::Layout(text)) = fake.link.incoming.next().await.unwrap() else { panic!("no layout") };
+        assert_eq!(text, layout("/layouts/own.toml"));
+        Death::Signal(11)
     };
     let (_, jobs, posted, board) = watched(script, |board| async move {
         until(&board, |now| now.state == SessionState::Live).await;
@@ -59,7 +58,7 @@ async fn a_layout_reaches_the_worker_and_whoever_takes_its_place() {
     })
     .await;
     assert_eq!(posted, "own");
-    assert_eq!(jobs.iter().map(|job| job.look.layout.name.as_str()).collect::<Vec<_>>(), ["grid", "/layouts/own.toml"]);
+    assert_eq!(jobs.iter().map(|job| job.course.look.layout.name.as_str()).collect::<Vec<_>>(), ["grid", "/layouts/own.toml"]);
     assert_eq!(board.totals().workers_replaced, 1);
 }
 
@@ -67,9 +66,9 @@ async fn a_layout_reaches_the_worker_and_whoever_takes_its_place() {
 async fn a_session_is_posted_from_its_beginning_to_its_end() {
     let seen = Arc::new(tokio::sync::Notify::new());
     let may_go = Arc::clone(&seen);
-    let script = move |mut fake: Fake| -> Play {
+    let script = move |mut fake: Fake| {
         let may_go = Arc::clone(&may_go);
-        Box::pin(async move {
+        async move {
             recorded(&fake, 1, 11);
             fake.link.outgoing.send(FromWorker::Joined { at: SessionTime::ZERO }).unwrap();
             let sentence = "A packet is missing.".to_owned();
@@ -79,7 +78,7 @@ async fn a_session_is_posted_from_its_beginning_to_its_end() {
             fake.link.outgoing.send(ended("room closed")).unwrap();
             may_go.notified().await;
             Death::Exit(0)
-        })
+        }
     };
     let (outcome, _, refused, board) = watched(script, |board| async move {
         let live = until(&board, |now| now.state == SessionState::Live && now.fault.is_some()).await;

@@ -5,24 +5,22 @@ use super::*;
 /// A destination is served by each worker in turn; a person sees one row for it, with sums, and every change.
 #[tokio::test]
 async fn a_live_destination_is_told_and_counted_over_all_workers() {
-    let script = |fake: Fake| -> Play {
-        Box::pin(async move {
-            let target = TargetId::new("owncast");
-            let TargetJob::Live(job) = &fake.job.targets[0] else { panic!("the first Target is the live one") };
-            assert_eq!((fake.job.targets.len(), job.key.expose()), (1, "canary-key"));
-            let figures =
-                LiveFigures { confirmed_bytes: 100, publishings: 1, behind: Duration::from_secs(1), ..LiveFigures::default() };
-            for state in [LiveState::Connecting, LiveState::Live] {
-                fake.link.outgoing.send(FromWorker::Live { target: target.clone(), state }).unwrap();
-            }
-            fake.link.outgoing.send(FromWorker::LiveFigures { target: target.clone(), figures }).unwrap();
-            if fake.number == 1 {
-                fake.link.outgoing.flush().await.unwrap();
-                return Death::Signal(11);
-            }
-            fake.link.outgoing.send(FromWorker::Live { target, state: LiveState::Ended }).unwrap();
-            end_well(fake).await
-        })
+    let script = |fake: Fake| async move {
+        let target = TargetId::new("owncast");
+        let TargetJob::Live(job) = &fake.job.targets[0] else { panic!("the first Target is the live one") };
+        assert_eq!((fake.job.targets.len(), job.key.expose()), (1, "canary-key"));
+        let figures =
+            LiveFigures { confirmed_bytes: 100, publishings: 1, behind: Duration::from_secs(1), ..LiveFigures::default() };
+        for state in [LiveState::Connecting, LiveState::Live] {
+            fake.link.outgoing.send(FromWorker::Live { target: target.clone(), state }).unwrap();
+        }
+        fake.link.outgoing.send(FromWorker::LiveFigures { target: target.clone(), figures }).unwrap();
+        if fake.number == 1 {
+            fake.link.outgoing.flush().await.unwrap();
+            return Death::Signal(11);
+        }
+        fake.link.outgoing.send(FromWorker::Live { target, state: LiveState::Ended }).unwrap();
+        end_well(fake).await
     };
     let job = LiveJob {
         id: TargetId::new("owncast"),

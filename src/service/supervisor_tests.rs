@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex;
 
@@ -18,7 +17,7 @@ use crate::avatar::AvatarRules;
 use crate::graph::EncoderWish;
 use crate::mixer::sound::LevelSettings;
 use crate::service::board::Board;
-use crate::service::job::{LiveJob, LiveRules, Rendition};
+use crate::service::job::{Course, LiveJob, LiveRules, Rendition};
 use crate::service::link::{self, WorkerLink};
 use crate::service::process::Exit;
 use crate::target::rtmp::LiveFigures;
@@ -33,8 +32,6 @@ struct Fake {
     raw: std::os::unix::net::UnixStream,
 }
 
-type Play = Pin<Box<dyn Future<Output = Death> + Send>>;
-
 /// Plays `script` for each worker; notes the jobs.
 struct Fakes<F> {
     script: Arc<F>,
@@ -42,7 +39,11 @@ struct Fakes<F> {
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
-impl<F: Fn(Fake) -> Play + Send + Sync + 'static> Launcher for Fakes<F> {
+impl<F, P> Launcher for Fakes<F>
+where
+    F: Fn(Fake) -> P + Send + Sync + 'static,
+    P: Future<Output = Death> + Send + 'static,
+{
     fn launch(&mut self) -> std::io::Result<Running> {
         let (ours, theirs) = link::pair().unwrap();
         let (ended, exited) = oneshot::channel();
@@ -91,29 +92,35 @@ impl Tokens for OneToken {
 
 fn order() -> SessionOrder {
     SessionOrder {
-        session: SessionId::new("s"),
-        epoch_ns: 4711,
+        course: course(),
         room: Room::LiveKit {
             url: "ws://localhost".into(),
             token: Secret::new("first"),
             tokens: Box::new(OneToken(Some(Secret::new("second")))),
             ca_file: None,
         },
+        duration: Some(Duration::from_secs(60)),
+        recordings: vec![recording("recording", 0)],
+        lives: Vec::new(),
+        books: false,
+        commanded: None,
+    }
+}
+
+fn course() -> Course {
+    Course {
+        session: SessionId::new("s"),
+        epoch_ns: 4711,
         look: LookText::plain(NamedText { name: "grid".into(), text: String::new() }),
         renditions: vec![rendition("programme", 1280, 720)],
         mixer_delay: Duration::from_millis(500),
         encoder: EncoderWish::Auto,
         level: LevelSettings::default(),
-        duration: Some(Duration::from_secs(60)),
+        live: LiveRules::default(),
+        avatars: AvatarRules::default(),
         room_empty_grace: Duration::from_secs(60),
         conference_grace: Duration::from_secs(120),
         max_duration: Duration::from_secs(12 * 3600),
-        recordings: vec![recording("recording", 0)],
-        lives: Vec::new(),
-        live: LiveRules::default(),
-        avatars: AvatarRules::default(),
-        books: false,
-        commanded: None,
         monitor: None,
     }
 }
@@ -138,14 +145,15 @@ fn fast_clock(speed: u32) -> Clock {
     Arc::new(move || SessionTime::ZERO + start.elapsed() * speed)
 }
 
-async fn supervise<F>(script: F, stops: mpsc::Receiver<()>, order: SessionOrder, clock: Clock) -> (Outcome, Vec<Job>, Told)
+async fn supervise<F, P>(script: F, stops: mpsc::Receiver<()>, order: SessionOrder, clock: Clock) -> (Outcome, Vec<Job>, Told)
 where
-    F: Fn(Fake) -> Play + Send + Sync + 'static,
+    F: Fn(Fake) -> P + Send + Sync + 'static,
+    P: Future<Output = Death> + Send + 'static,
 {
     supervise_with(PATIENT, script, stops, order, clock).await
 }
 
-async fn supervise_with<F>(
+async fn supervise_with<F, P>(
     patience: Patience,
     script: F,
     mut stops: mpsc::Receiver<()>,
@@ -153,13 +161,14 @@ async fn supervise_with<F>(
     clock: Clock,
 ) -> (Outcome, Vec<Job>, Told)
 where
-    F: Fn(Fake) -> Play + Send + Sync + 'static,
+    F: Fn(Fake) -> P + Send + Sync + 'static,
+    P: Future<Output = Death> + Send + 'static,
 {
     let jobs = Arc::default();
     let mut fakes = Fakes { script: Arc::new(script), jobs: Arc::clone(&jobs), tasks: Vec::new() };
     let mut told = Told::default();
     let board = Board::new(1);
-    let mut entry = board.session(order.session.clone(), order.look.layout.clone());
+    let mut entry = board.session(order.course.session.clone(), order.course.look.layout.clone());
     let running = run(order, &mut fakes, &mut stops, &mut told, &mut entry, clock, patience);
     let outcome = tokio::time::timeout(Duration::from_secs(10), running).await.expect("the Session must end");
     for task in fakes.tasks {
@@ -196,7 +205,7 @@ fn recorded_as(id: &str, fake: &Fake, from_s: u64, until_s: u64) {
     let target = TargetId::new(id);
     let at = SessionTime::from_millis(from_s * 1000);
     let take = TakeId(fake.number as u32);
-    fake.link.outgoing.send(FromWorker::TakeBegan { target: target.clone(), take, at }).unwrap();
+    fake.link.outgoing.send(FromWorker::TakeBegan { target: target.clone(), take, at, film: Duration::ZERO }).unwrap();
     let until = SessionTime::from_millis(until_s * 1000);
     fake.link.outgoing.send(FromWorker::Written { target, file: "recording.mp4".into(), until, bytes: until_s }).unwrap();
     let status = Status { pictures: 30 * (until_s - from_s), ..Status::default() };
@@ -205,9 +214,9 @@ fn recorded_as(id: &str, fake: &Fake, from_s: u64, until_s: u64) {
 
 #[tokio::test]
 async fn a_worker_that_ends_well_ends_the_session() {
-    let script = |fake: Fake| -> Play {
+    let script = |fake: Fake| {
         recorded(&fake, 1, 11);
-        Box::pin(end_well(fake))
+        end_well(fake)
     };
     let (outcome, jobs, told) = supervise(script, no_stops(), order(), fast_clock(1)).await;
     assert_eq!((outcome.reason.as_str(), outcome.fault, outcome.workers), ("room closed", None, 1));
@@ -220,20 +229,18 @@ async fn a_worker_that_ends_well_ends_the_session() {
 
 #[tokio::test]
 async fn a_worker_that_dies_is_replaced_on_the_same_clock_with_a_fresh_token() {
-    let script = |fake: Fake| -> Play {
-        Box::pin(async move {
-            if fake.number == 1 {
-                recorded(&fake, 0, 20);
-                fake.link.outgoing.flush().await.unwrap();
-                return Death::Signal(11);
-            }
-            recorded(&fake, 21, 40);
-            end_well(fake).await
-        })
+    let script = |fake: Fake| async move {
+        if fake.number == 1 {
+            recorded(&fake, 0, 20);
+            fake.link.outgoing.flush().await.unwrap();
+            return Death::Signal(11);
+        }
+        recorded(&fake, 21, 40);
+        end_well(fake).await
     };
     let (outcome, jobs, told) = supervise(script, no_stops(), order(), fast_clock(1)).await;
     assert_eq!((jobs.len(), outcome.workers, outcome.fault), (2, 2, None));
-    assert!(jobs.iter().all(|job| job.epoch_ns == 4711 && job.session == SessionId::new("s")));
+    assert!(jobs.iter().all(|job| job.course.epoch_ns == 4711 && job.course.session == SessionId::new("s")));
     let tokens: Vec<_> = jobs
         .iter()
         .map(|job| match &job.conference {
@@ -243,7 +250,11 @@ async fn a_worker_that_dies_is_replaced_on_the_same_clock_with_a_fresh_token() {
         .collect();
     assert_eq!(tokens, ["first", "second"]);
     assert_eq!(jobs[1].caution, Caution::None);
-    assert_eq!([jobs[0].encoder, jobs[1].encoder], [EncoderWish::Auto, EncoderWish::Software], "hardware may be what broke");
+    assert_eq!(
+        [jobs[0].course.encoder, jobs[1].course.encoder],
+        [EncoderWish::Auto, EncoderWish::Software],
+        "hardware may be what broke"
+    );
     assert_eq!(jobs[1].duration, Some(Duration::from_secs(40)), "the first 20 s count");
     assert_eq!(outcome.last.status.pictures, 30 * (20 + 19));
     assert_eq!(outcome.recorded, Duration::from_secs(20 + 19), "the second between two Takes is in no file");
@@ -252,25 +263,23 @@ async fn a_worker_that_dies_is_replaced_on_the_same_clock_with_a_fresh_token() {
 
 #[tokio::test]
 async fn the_newest_token_of_a_dead_worker_is_handed_to_the_next() {
-    let script = |mut fake: Fake| -> Play {
-        Box::pin(async move {
-            let refreshed = |text: &str| FromWorker::TokenRefreshed { token: Secret::new(text) };
-            match fake.number {
-                // Of a token from elsewhere every later worker knows.
-                1 => {
-                    fake.link.outgoing.send(refreshed("older")).unwrap();
-                    fake.link.outgoing.send(FromWorker::NeedToken).unwrap();
-                    assert!(matches!(fake.link.incoming.next().await.unwrap(), Some(ToWorker::Token { token: Some(_) })));
-                }
-                2 => {
-                    fake.link.outgoing.send(refreshed("third")).unwrap();
-                    fake.link.outgoing.send(refreshed("fourth")).unwrap();
-                }
-                _ => return end_well(fake).await,
+    let script = |mut fake: Fake| async move {
+        let refreshed = |text: &str| FromWorker::TokenRefreshed { token: Secret::new(text) };
+        match fake.number {
+            // Of a token from elsewhere every later worker knows.
+            1 => {
+                fake.link.outgoing.send(refreshed("older")).unwrap();
+                fake.link.outgoing.send(FromWorker::NeedToken).unwrap();
+                assert!(matches!(fake.link.incoming.next().await.unwrap(), Some(ToWorker::Token { token: Some(_) })));
             }
-            fake.link.outgoing.flush().await.unwrap();
-            Death::Signal(11)
-        })
+            2 => {
+                fake.link.outgoing.send(refreshed("third")).unwrap();
+                fake.link.outgoing.send(refreshed("fourth")).unwrap();
+            }
+            _ => return end_well(fake).await,
+        }
+        fake.link.outgoing.flush().await.unwrap();
+        Death::Signal(11)
     };
     let (_, jobs, _) = supervise(script, no_stops(), order(), fast_clock(1)).await;
     let tokens: Vec<_> = jobs
@@ -285,15 +294,13 @@ async fn the_newest_token_of_a_dead_worker_is_handed_to_the_next() {
 
 #[tokio::test]
 async fn after_two_deaths_the_pictures_decoded_last_are_left_out() {
-    let script = |fake: Fake| -> Play {
-        Box::pin(async move {
-            if fake.number > 2 {
-                return end_well(fake).await;
-            }
-            fake.link.outgoing.send(FromWorker::Decoding { tracks: vec![screen_of("p")] }).unwrap();
-            fake.link.outgoing.flush().await.unwrap();
-            Death::Signal(11)
-        })
+    let script = |fake: Fake| async move {
+        if fake.number > 2 {
+            return end_well(fake).await;
+        }
+        fake.link.outgoing.send(FromWorker::Decoding { tracks: vec![screen_of("p")] }).unwrap();
+        fake.link.outgoing.flush().await.unwrap();
+        Death::Signal(11)
     };
     let (outcome, jobs, _) = supervise(script, no_stops(), order(), fast_clock(1)).await;
     let cautions: Vec<_> = jobs.iter().map(|job| job.caution.clone()).collect();
@@ -303,57 +310,22 @@ async fn after_two_deaths_the_pictures_decoded_last_are_left_out() {
 
 #[tokio::test]
 async fn a_worker_that_always_dies_is_given_up() {
-    let script = |_: Fake| -> Play { Box::pin(async { Death::Exit(101) }) };
+    let script = |_: Fake| async { Death::Exit(101) };
     let (outcome, jobs, _) = supervise(script, no_stops(), order(), fast_clock(1)).await;
     assert_eq!(jobs.len(), recorder_core::supervision::DEATHS_TO_GIVE_UP);
     assert!(outcome.fault.unwrap().sentence.contains("exit code 101"));
 }
 
 #[tokio::test]
-async fn the_first_wish_to_stop_ends_cleanly() {
-    let (wish, stops) = mpsc::channel(2);
-    let script = move |mut fake: Fake| -> Play {
-        let wish = wish.clone();
-        Box::pin(async move {
-            wish.send(()).await.unwrap();
-            assert!(matches!(fake.link.incoming.next().await.unwrap(), Some(ToWorker::Stop)));
-            end_well(fake).await
-        })
-    };
-    let (outcome, jobs, _) = supervise(script, stops, order(), fast_clock(1)).await;
-    assert!(!outcome.at_once && outcome.fault.is_none() && outcome.reason == "room closed");
-    assert_eq!(jobs.len(), 1);
-}
-
-#[tokio::test]
-async fn the_second_wish_to_stop_kills_at_once() {
-    let (wish, stops) = mpsc::channel(2);
-    let script = move |mut fake: Fake| -> Play {
-        let wish = wish.clone();
-        Box::pin(async move {
-            wish.send(()).await.unwrap();
-            wish.send(()).await.unwrap();
-            assert_eq!(fake.signals.recv().await, Some(Signal::SIGKILL));
-            Death::Signal(9)
-        })
-    };
-    let (outcome, jobs, _) = supervise(script, stops, order(), fast_clock(1)).await;
-    assert!(outcome.at_once);
-    assert_eq!(jobs.len(), 1);
-}
-
-#[tokio::test]
 async fn a_worker_that_hangs_is_aborted_then_killed_and_replaced() {
-    let script = |mut fake: Fake| -> Play {
-        Box::pin(async move {
-            if fake.number == 2 {
-                return end_well(fake).await;
-            }
-            // Says nothing, holds its socket, and ignores the first signal.
-            assert_eq!(fake.signals.recv().await, Some(Signal::SIGABRT));
-            assert_eq!(fake.signals.recv().await, Some(Signal::SIGKILL));
-            Death::Signal(9)
-        })
+    let script = |mut fake: Fake| async move {
+        if fake.number == 2 {
+            return end_well(fake).await;
+        }
+        // Says nothing, holds its socket, and ignores the first signal.
+        assert_eq!(fake.signals.recv().await, Some(Signal::SIGABRT));
+        assert_eq!(fake.signals.recv().await, Some(Signal::SIGKILL));
+        Death::Signal(9)
     };
     let (outcome, jobs, told) = supervise_with(QUICK, script, no_stops(), order(), fast_clock(1)).await;
     assert_eq!((jobs.len(), outcome.fault), (2, None));
@@ -361,43 +333,14 @@ async fn a_worker_that_hangs_is_aborted_then_killed_and_replaced() {
 }
 
 #[tokio::test]
-async fn a_worker_that_ignores_stop_is_killed() {
-    let (wish, stops) = mpsc::channel(2);
-    let script = move |mut fake: Fake| -> Play {
-        let wish = wish.clone();
-        Box::pin(async move {
-            wish.send(()).await.unwrap();
-            loop {
-                tokio::select! {
-                    signal = fake.signals.recv() => {
-                        assert_eq!(signal, Some(Signal::SIGKILL));
-                        return Death::Signal(9);
-                    }
-                    // Lively, but deaf.
-                    () = tokio::time::sleep(Duration::from_millis(5)) => {
-                        fake.link.outgoing.send(FromWorker::Status(Status::default())).unwrap();
-                    }
-                }
-            }
-        })
-    };
-    // 90 s in 90 ms.
-    let (outcome, jobs, _) = supervise(script, stops, order(), fast_clock(1000)).await;
-    assert_eq!(jobs.len(), 1);
-    assert!(outcome.fault.unwrap().sentence.contains("signal 9"));
-}
-
-#[tokio::test]
 async fn a_worker_that_speaks_garbage_is_killed_and_replaced() {
-    let script = |mut fake: Fake| -> Play {
-        Box::pin(async move {
-            if fake.number == 2 {
-                return end_well(fake).await;
-            }
-            std::io::Write::write_all(&mut fake.raw, b"\0\0\0\x02{]").unwrap();
-            assert_eq!(fake.signals.recv().await, Some(Signal::SIGKILL));
-            Death::Signal(9)
-        })
+    let script = |mut fake: Fake| async move {
+        if fake.number == 2 {
+            return end_well(fake).await;
+        }
+        std::io::Write::write_all(&mut fake.raw, b"\0\0\0\x02{]").unwrap();
+        assert_eq!(fake.signals.recv().await, Some(Signal::SIGKILL));
+        Death::Signal(9)
     };
     let (outcome, jobs, _) = supervise(script, no_stops(), order(), fast_clock(1)).await;
     assert_eq!((jobs.len(), outcome.fault), (2, None));
@@ -405,49 +348,31 @@ async fn a_worker_that_speaks_garbage_is_killed_and_replaced() {
 
 #[tokio::test]
 async fn a_worker_that_closes_its_socket_but_stays_is_killed_and_replaced() {
-    let script = |fake: Fake| -> Play {
-        Box::pin(async move {
-            if fake.number == 2 {
-                return end_well(fake).await;
-            }
-            let Fake { link, raw, mut signals, .. } = fake;
-            drop((link, raw));
-            assert_eq!(signals.recv().await, Some(Signal::SIGKILL));
-            Death::Signal(9)
-        })
+    let script = |fake: Fake| async move {
+        if fake.number == 2 {
+            return end_well(fake).await;
+        }
+        let Fake { link, raw, mut signals, .. } = fake;
+        drop((link, raw));
+        assert_eq!(signals.recv().await, Some(Signal::SIGKILL));
+        Death::Signal(9)
     };
     let (outcome, jobs, _) = supervise_with(QUICK, script, no_stops(), order(), fast_clock(1)).await;
     assert_eq!((jobs.len(), outcome.fault), (2, None));
 }
 
 #[tokio::test]
-async fn the_longest_duration_ends_the_session() {
-    let script = |mut fake: Fake| -> Play {
-        Box::pin(async move {
-            assert!(matches!(fake.link.incoming.next().await.unwrap(), Some(ToWorker::Stop)));
-            end_well(fake).await
-        })
-    };
-    let order = SessionOrder { max_duration: Duration::from_secs(20), ..order() };
-    let (outcome, _, _) = supervise(script, no_stops(), order, fast_clock(1000)).await;
-    assert!(outcome.last.elapsed >= Duration::from_secs(20));
-    assert_eq!(outcome.reason, "room closed");
-}
-
-#[tokio::test]
 async fn a_token_is_renewed_once_and_then_refused() {
-    let script = |mut fake: Fake| -> Play {
-        Box::pin(async move {
-            let mut got = Vec::new();
-            for _ in 0..2 {
-                fake.link.outgoing.send(FromWorker::NeedToken).unwrap();
-                let Some(ToWorker::Token { token }) = fake.link.incoming.next().await.unwrap() else { panic!("no answer") };
-                got.push(token.map(|t| t.expose().to_owned()));
-            }
-            assert_eq!(got, [Some("second".to_owned()), None]);
-            assert_eq!(fake.job.targets.len(), 1);
-            end_well(fake).await
-        })
+    let script = |mut fake: Fake| async move {
+        let mut got = Vec::new();
+        for _ in 0..2 {
+            fake.link.outgoing.send(FromWorker::NeedToken).unwrap();
+            let Some(ToWorker::Token { token }) = fake.link.incoming.next().await.unwrap() else { panic!("no answer") };
+            got.push(token.map(|t| t.expose().to_owned()));
+        }
+        assert_eq!(got, [Some("second".to_owned()), None]);
+        assert_eq!(fake.job.targets.len(), 1);
+        end_well(fake).await
     };
     let (outcome, _, _) = supervise(script, no_stops(), order(), fast_clock(1)).await;
     assert_eq!((outcome.reason.as_str(), outcome.workers), ("room closed", 1));
@@ -455,15 +380,13 @@ async fn a_token_is_renewed_once_and_then_refused() {
 
 #[tokio::test]
 async fn a_worker_that_cannot_be_killed_is_not_waited_for() {
-    let script = |mut fake: Fake| -> Play {
-        Box::pin(async move {
-            fake.link.outgoing.send(ended("room closed")).unwrap();
-            fake.link.outgoing.flush().await.unwrap();
-            assert_eq!(fake.signals.recv().await, Some(Signal::SIGKILL));
-            // Until the supervisor drops its end, whatever it is sent.
-            while fake.signals.recv().await.is_some() {}
-            Death::Signal(9)
-        })
+    let script = |mut fake: Fake| async move {
+        fake.link.outgoing.send(ended("room closed")).unwrap();
+        fake.link.outgoing.flush().await.unwrap();
+        assert_eq!(fake.signals.recv().await, Some(Signal::SIGKILL));
+        // Until the supervisor drops its end, whatever it is sent.
+        while fake.signals.recv().await.is_some() {}
+        Death::Signal(9)
     };
     let (outcome, jobs, _) = supervise_with(QUICK, script, no_stops(), order(), fast_clock(1)).await;
     assert_eq!((jobs.len(), outcome.reason.as_str(), outcome.fault), (1, "room closed", None));
@@ -484,43 +407,21 @@ impl View for Sleepy {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_supervisor_that_stood_still_does_not_blame_its_worker() {
-    let script = |fake: Fake| -> Play {
-        Box::pin(async move {
-            for _ in 0..30 {
-                fake.link.outgoing.send(FromWorker::Joined { at: SessionTime::ZERO }).unwrap();
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-            end_well(fake).await
-        })
+    let script = |fake: Fake| async move {
+        for _ in 0..30 {
+            fake.link.outgoing.send(FromWorker::Joined { at: SessionTime::ZERO }).unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        end_well(fake).await
     };
     let jobs = Arc::default();
     let mut fakes = Fakes { script: Arc::new(script), jobs: Arc::clone(&jobs), tasks: Vec::new() };
     let patience = Patience { silence: Duration::from_millis(150), ..PATIENT };
     let mut view = Sleepy(Duration::from_millis(200));
     let order = order();
-    let mut entry = Board::new(1).session(order.session.clone(), order.look.layout.clone());
+    let mut entry = Board::new(1).session(order.course.session.clone(), order.course.look.layout.clone());
     let outcome = run(order, &mut fakes, &mut no_stops(), &mut view, &mut entry, fast_clock(1), patience).await;
     assert_eq!((outcome.workers, outcome.fault), (1, None));
-}
-
-#[tokio::test]
-async fn the_first_wish_after_the_longest_duration_is_still_a_clean_one() {
-    let (wish, stops) = mpsc::channel(2);
-    let script = move |mut fake: Fake| -> Play {
-        let wish = wish.clone();
-        Box::pin(async move {
-            assert!(matches!(fake.link.incoming.next().await.unwrap(), Some(ToWorker::Stop)));
-            wish.send(()).await.unwrap();
-            while wish.capacity() < wish.max_capacity() {
-                tokio::task::yield_now().await;
-            }
-            end_well(fake).await
-        })
-    };
-    let order = SessionOrder { max_duration: Duration::from_secs(1), ..order() };
-    let (outcome, _, _) = supervise(script, stops, order, fast_clock(1000)).await;
-    assert!(!outcome.at_once);
-    assert_eq!(outcome.reason, "room closed");
 }
 
 #[path = "supervisor_board_tests.rs"]
@@ -529,3 +430,5 @@ mod board;
 mod live;
 #[path = "supervisor_recordings_tests.rs"]
 mod recordings;
+#[path = "supervisor_stop_tests.rs"]
+mod stops;

@@ -84,7 +84,7 @@ pub fn begin(
         tokio::spawn(task.instrument(span));
     }
     for folder in folders.into_iter().filter(|folder| !theirs.contains(folder)) {
-        tracing::info!(folder = %folder.display(), "going on with a recording that was left");
+        tracing::info!(folder = %folder.display(), "looking whether a recording that was left is complete and stored");
         keeping.go_on(folder);
     }
     Ok((count, told))

@@ -4,7 +4,6 @@
 //! threads of its own. It decides nothing: that is the Session's part. When the supervisor is gone, it ends its Takes and exits.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use recorder_core::books::Note;
@@ -13,15 +12,15 @@ use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::ids::TargetId;
 use recorder_core::layout::{Layout, LayoutError};
 use recorder_core::live::LiveState;
-use recorder_core::overload::{Load, Overload};
-use recorder_core::session::{Action, After, Input, Outcome, Phase, Session, SessionSettings};
+use recorder_core::overload::Overload;
+use recorder_core::session::{Input, Outcome, Phase, Session, SessionSettings};
 use recorder_core::stage::Loudness;
 use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
 use super::claims::{self, ClaimError, ClaimShare};
 use super::deliveries::{Deliveries, DeliveryReport, Outlet};
-use super::job::{FromWorker, Job, MonitorFeed, ResumedTarget, Status, TargetJob, ToWorker};
+use super::job::{FromWorker, Job, MonitorFeed, ResumedTarget, TargetJob, ToWorker};
 use super::link::{LinkError, WorkerLink};
 use super::rate::RateMeter;
 use super::renditions::{self, RenditionError};
@@ -41,6 +40,8 @@ use crate::trust::TrustError;
 
 mod enter;
 mod notes;
+mod obey;
+mod status;
 mod targets;
 
 use enter::enter;
@@ -105,7 +106,7 @@ pub fn run(stream: std::os::unix::net::UnixStream) -> Result<(), Fault> {
 async fn serve(stream: std::os::unix::net::UnixStream) -> Result<(), WorkerError> {
     let mut link = WorkerLink::open(stream)?;
     let Some(ToWorker::Job(job)) = link.incoming.next().await? else { return Err(WorkerError::NoJob) };
-    let span = tracing::info_span!("session", session.id = %job.session);
+    let span = tracing::info_span!("session", session.id = %job.course.session);
     let worker = span.in_scope(|| Worker::start(*job, link))?;
     worker.work().instrument(span).await
 }
@@ -146,26 +147,27 @@ struct Worker {
 
 impl Worker {
     fn start(job: Job, link: WorkerLink) -> Result<Self, WorkerError> {
+        let course = &job.course;
         let claim = job.commanded.as_ref().and_then(|commanded| commanded.claim.as_deref());
         let claim = claim.map(claims::share).transpose()?;
-        let clock = SessionClock::with_epoch(job.epoch_ns);
+        let clock = SessionClock::with_epoch(course.epoch_ns);
         let (media, source) = media::lanes();
         let (tokens, token_desk) = TokenSource::new();
         let (tickets, ticket_requests) = TicketSource::new();
         // First, because the network takes longest.
         let conference = enter(&job, clock, media.clone(), tokens, tickets)?;
-        let framings = renditions::framings(&job)?;
-        let settings = renditions::programme(&job, &framings)?;
-        let rings: Vec<Ring> = job.renditions.iter().map(|_| Ring::default()).collect();
+        let framings = renditions::framings(course)?;
+        let settings = renditions::programme(course, &framings)?;
+        let rings: Vec<Ring> = course.renditions.iter().map(|_| Ring::default()).collect();
         let (programme, programme_events) = Programme::start(settings, clock, source, rings.clone())?;
-        let feeder = job.monitor.as_ref().and_then(|MonitorFeed { path, rendition }| {
+        let feeder = course.monitor.as_ref().and_then(|MonitorFeed { path, rendition }| {
             let feeder = Feeder::start(path, rings.get(*rendition)?.clone());
             feeder.inspect_err(|error| tracing::warn!(%error, "there is no programme monitor")).ok()
         });
-        let (layout, dress) = job.look.check()?;
-        let outlets = job.renditions.iter().zip(rings).zip(programme.slates());
+        let (layout, dress) = course.look.check()?;
+        let outlets = course.renditions.iter().zip(rings).zip(programme.slates());
         let outlets = outlets.map(|((rendition, ring), slate)| Outlet::new(rendition, ring, slate.clone())).collect();
-        let (mut deliveries, reports) = Deliveries::new(&job.targets, job.live.clone(), outlets, job.first_take, clock);
+        let (mut deliveries, reports) = Deliveries::new(&job.targets, course.live.clone(), outlets, job.first_take, clock);
         let resumed: Vec<ResumedTarget> = job.commanded.iter().flat_map(|commanded| commanded.resumed.clone()).collect();
         targets::resume(&mut deliveries, &resumed);
         let ids = job.targets.iter().map(TargetJob::id).cloned().collect();
@@ -173,10 +175,10 @@ impl Worker {
             SessionSettings {
                 first_take: job.first_take,
                 duration: job.duration,
-                max_duration: job.max_duration,
-                room_empty_grace: job.room_empty_grace,
-                conference_grace: job.conference_grace,
-                mixer_delay: job.mixer_delay,
+                max_duration: course.max_duration,
+                room_empty_grace: course.room_empty_grace,
+                conference_grace: course.conference_grace,
+                mixer_delay: course.mixer_delay,
                 caution: job.caution.clone(),
                 dress,
                 consent: job.consent,
@@ -195,7 +197,7 @@ impl Worker {
             programme,
             programme_events,
             media,
-            avatars: Avatars::new(&job.avatars),
+            avatars: Avatars::new(&course.avatars),
             deliveries,
             reports,
             token_desk,
@@ -234,7 +236,7 @@ impl Worker {
         let mut in_conference = true;
         let commands = self.conference.commands.clone();
         while self.outcome.is_none() {
-            self.obey().await?;
+            self.obey();
             let wake = self.session.poll_wake().map(|(at, _)| Instant::now() + at.since(self.clock.now()));
             let to_tell = !self.to_conference.is_empty();
             tokio::select! {
@@ -316,72 +318,6 @@ impl Worker {
         }
     }
 
-    /// Does what the Session has decided.
-    async fn obey(&mut self) -> Result<(), WorkerError> {
-        self.note_end();
-        while let Some(action) = self.session.poll_action() {
-            self.note(Note::of_action(&action));
-            match action {
-                Action::Tell(command) => {
-                    if let ConferenceCommand::Report { target, standing } = &command {
-                        targets::log_standing(target, standing);
-                    }
-                    self.queue(command);
-                }
-                Action::Show(scenes) => {
-                    self.avatars.show(&scenes);
-                    self.programme.show(&scenes);
-                    self.hang_avatars();
-                }
-                Action::Open { target, run, delivery } => self.open(target, run, delivery),
-                Action::TryNow { target } => self.deliveries.try_now(&target),
-                Action::BeginTake { target, take, at } => {
-                    if self.commanded {
-                        self.say(FromWorker::Begins { target: target.clone(), take });
-                    }
-                    self.programme.begin(at);
-                    self.deliveries.begin(&target, take, at);
-                }
-                Action::ShowSlate { target, from } => {
-                    self.prepare_slate(&target);
-                    self.programme.begin(from);
-                    if self.deliveries.is_idle() {
-                        self.programme.rest(from);
-                    }
-                    self.deliveries.show_slate(&target, from);
-                }
-                Action::EndTake { target, at, then } => {
-                    if self.commanded {
-                        self.say(FromWorker::Ends { target: target.clone(), for_good: then == After::Stop });
-                    }
-                    if then == After::Pause {
-                        self.prepare_slate(&target);
-                    }
-                    let is_last = self.deliveries.end(&target, at, then);
-                    // As long as moderators may want another Take, the programme only rests.
-                    if is_last && self.commanded && self.session.phase() != Phase::Ending {
-                        self.programme.rest(at);
-                    } else if is_last {
-                        self.programme.end(at);
-                    }
-                }
-                Action::Over(outcome) => {
-                    self.outcome = Some(outcome);
-                    self.note_end();
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The newest subscription list says everything that older ones said.
-    fn queue(&mut self, command: ConferenceCommand) {
-        if matches!(command, ConferenceCommand::Subscribe(_)) {
-            self.to_conference.retain(|waiting| !matches!(waiting, ConferenceCommand::Subscribe(_)));
-        }
-        self.to_conference.push_back(command);
-    }
-
     fn supervisor_says(&mut self, message: ToWorker) {
         match message {
             ToWorker::Job(_) => tracing::warn!("a second job was ignored"),
@@ -440,39 +376,6 @@ impl Worker {
     fn say(&self, message: FromWorker) {
         if self.link.outgoing.send(message).is_err() {
             tracing::debug!("nobody hears this worker");
-        }
-    }
-
-    fn say_status(&mut self) {
-        let counts = self.programme.counts();
-        let pictures = counts.pictures.load(Ordering::Relaxed);
-        let status = Status {
-            at: self.clock.now(),
-            people: self.session.people() as u32,
-            tiles: self.session.scenes().iter().map(|scene| scene.tiles.len()).max().unwrap_or(0) as u32,
-            pictures,
-            repeated: counts.repeated.load(Ordering::Relaxed),
-            fps: self.fps.per_second(pictures, Instant::now()),
-            encoder_lag: self.programme.encoder_lag(),
-            dropped: self.media.dropped(),
-            encoded_bytes: self.programme.encoded_bytes(),
-        };
-        self.say(FromWorker::Status(status));
-    }
-
-    /// Tells when the machine becomes too slow, and when it keeps up again. At the end of the Takes the programme stands still by itself.
-    fn look_at_load(&mut self) {
-        if self.session.phase() != Phase::Live {
-            return;
-        }
-        let counts = self.programme.counts();
-        let load = Load {
-            due: counts.pictures.load(Ordering::Relaxed),
-            left_out: counts.repeated.load(Ordering::Relaxed),
-            lag: self.programme.encoder_lag(),
-        };
-        if let Some(fault) = self.overload.look(load, self.clock.now()) {
-            self.say(FromWorker::Fault(fault));
         }
     }
 

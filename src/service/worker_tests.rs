@@ -13,7 +13,7 @@ use crate::avatar::AvatarRules;
 use crate::graph::EncoderWish;
 use crate::mixer::sound::LevelSettings;
 use crate::rehearsal::talk::{Ear, FromActors, ToActors, say};
-use crate::service::job::{Caution, ConferenceJob, LiveRules, Rendition};
+use crate::service::job::{Caution, ConferenceJob, Course, LiveRules, Rendition};
 use crate::service::link::{self, SupervisorLink};
 use crate::storage::Spool;
 use crate::storage::disk::SystemDisk;
@@ -26,26 +26,32 @@ fn rendition(fps: u32) -> Rendition {
 
 fn job(socket: &Path, folder: &Path) -> Job {
     Job {
-        session: SessionId::new("s"),
-        epoch_ns: SessionClock::start().epoch_ns(),
+        course: course(vec![rendition(10)]),
         conference: ConferenceJob::Rehearsal { socket: socket.to_owned() },
-        look: LookText::plain(NamedText { name: "grid".into(), text: Layout::built_in_text("grid").unwrap().into() }),
-        renditions: vec![rendition(10)],
-        mixer_delay: Duration::from_millis(200),
-        encoder: EncoderWish::Software,
-        level: LevelSettings::default(),
         targets: vec![TargetJob::Recording { id: TargetId::new("recording"), rendition: 0, folder: folder.to_owned() }],
-        live: LiveRules::default(),
-        avatars: AvatarRules::default(),
         duration: None,
-        room_empty_grace: Duration::from_secs(60),
-        conference_grace: Duration::from_secs(60),
-        max_duration: Duration::from_secs(3600),
         first_take: TakeId(1),
         caution: Caution::None,
         consent: ConsentRule::NotAsked,
         signaling_grace: Duration::from_secs(3),
         commanded: None,
+    }
+}
+
+fn course(renditions: Vec<Rendition>) -> Course {
+    Course {
+        session: SessionId::new("s"),
+        epoch_ns: SessionClock::start().epoch_ns(),
+        look: LookText::plain(NamedText { name: "grid".into(), text: Layout::built_in_text("grid").unwrap().into() }),
+        renditions,
+        mixer_delay: Duration::from_millis(200),
+        encoder: EncoderWish::Software,
+        level: LevelSettings::default(),
+        live: LiveRules::default(),
+        avatars: AvatarRules::default(),
+        room_empty_grace: Duration::from_secs(60),
+        conference_grace: Duration::from_secs(60),
+        max_duration: Duration::from_secs(3600),
         monitor: None,
     }
 }
@@ -94,8 +100,8 @@ async fn a_worker_without_a_programme_leaves_the_room_and_says_why() {
 #[test]
 fn renditions_that_do_not_fit_together_are_refused() {
     let refused = |given: Vec<Rendition>| {
-        let job = Job { renditions: given, ..job(Path::new("/nowhere"), Path::new("/nowhere")) };
-        let settings = renditions::framings(&job).and_then(|framings| renditions::programme(&job, &framings));
+        let course = course(given);
+        let settings = renditions::framings(&course).and_then(|framings| renditions::programme(&course, &framings));
         settings.unwrap_err().to_string()
     };
     let sentence = "the renditions of a programme have one rate of pictures, and at-15 has another";

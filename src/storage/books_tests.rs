@@ -2,15 +2,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use recorder_core::ids::SessionId;
-
 use super::super::disk::SystemDisk;
-use super::super::finalise_tests::{base, growing, names, part};
+use super::super::finalise_tests::{base, interrupted_anywhere, names};
 use super::super::inventory::inventory;
-use super::super::outbox::{Fortune, UploadTarget, declare, fortune, outgoing};
-use super::super::spool::FOLDER_ENDING;
+use super::super::outbox::{Fortune, fortune, outgoing};
 use super::super::torn_disk::{Folders, Stop, TornDisk};
-use super::super::{Spool, finalise};
+use super::super::{finalise, outbox_tests};
 use super::*;
 
 const LEDGER: &str = "{\"entry\":\"rule\"}\n";
@@ -18,20 +15,10 @@ const EVENTS: &str = "{\"event\":\"begins\"}\n{\"event\":\"closed\"}\n";
 
 /// A spool folder as a supervisor and a worker leave it that were killed in the middle of a line.
 fn killed(base: &Path, is_wanted_here: bool) -> PathBuf {
-    let id = SessionId::new("s");
-    let mut spool = match is_wanted_here {
-        true => Spool::create(&SystemDisk, &base.join("standup.mp4"), &id),
-        false => Spool::create_for_uploads(&SystemDisk, &base.join(format!("standup{FOLDER_ENDING}")), &id),
-    }
-    .unwrap();
-    let target = UploadTarget { storage: "a".into(), bucket: "b".into(), key: "k/standup.mp4".into() };
-    declare(&SystemDisk, spool.folder(), &id, &[target]).unwrap();
-    spool.notes_mut().parts.push(part("recording.mp4"));
-    spool.save(&SystemDisk).unwrap();
-    fs::write(spool.folder().join("recording.mp4"), growing()).unwrap();
-    fs::write(spool.folder().join("recording.ledger.jsonl"), LEDGER).unwrap();
-    fs::write(spool.folder().join("recording.events.jsonl"), format!("{EVENTS}{{\"event\":\"lef")).unwrap();
-    spool.folder().to_path_buf()
+    let folder = outbox_tests::killed(base, &["a"], is_wanted_here);
+    fs::write(folder.join("recording.ledger.jsonl"), LEDGER).unwrap();
+    fs::write(folder.join("recording.events.jsonl"), format!("{EVENTS}{{\"event\":\"lef")).unwrap();
+    folder
 }
 
 fn text(file: PathBuf) -> String {
@@ -111,43 +98,22 @@ fn what_waits_for_a_disk_is_bounded() {
 #[test]
 fn however_the_ending_is_interrupted_the_books_come_with_the_film() {
     for is_wanted_here in [true, false] {
-        for (stop, folders) in [
-            (Stop::Kill, Folders::Together),
-            (Stop::PowerCut, Folders::Together),
-            (Stop::Kill, Folders::Apart),
-            (Stop::PowerCut, Folders::Apart),
-        ] {
-            for units in (0..).map(|n| n * 13) {
-                let base = base();
-                let folder = killed(base.path(), is_wanted_here);
-                let torn = TornDisk::new(units, stop, folders);
-                let whole = finalise(&torn, &folder).is_ok();
-                torn.lose_unsynced();
-                if !whole {
-                    finalise(&TornDisk::new(u64::MAX, stop, folders), &folder).unwrap();
-                }
-                let case = format!("{stop:?} {folders:?} after {units}");
-                assert_eq!(names(&folder), ["upload"], "{case}");
-                let (place, stem) =
-                    if is_wanted_here { (base.path(), "standup") } else { (&*folder.join("upload"), "recording") };
-                assert_eq!(text(place.join(format!("{stem}.ledger.jsonl"))), LEDGER, "{case}");
-                assert_eq!(text(place.join(format!("{stem}.events.jsonl"))), EVENTS, "{case}");
-                if is_wanted_here {
-                    let here = names(base.path());
-                    let expected = ["standup.events.jsonl", "standup.ledger.jsonl", "standup.mp4", "standup.mp4.roomcast"];
-                    assert_eq!(here, expected, "{case}");
-                }
-                let files: Vec<_> =
-                    outgoing(&folder).unwrap().into_iter().map(|out| (out.file, out.journal.upload.key)).collect();
-                let keys: Vec<_> = files.iter().map(|(_, key)| key.as_str()).collect();
-                assert_eq!(keys, ["k/standup.mp4", "k/standup.ledger.jsonl", "k/standup.events.jsonl"], "{case}");
-                assert_eq!(fortune(&SystemDisk, &files[2].0).unwrap(), Fortune::Ended(EVENTS.len() as u64));
-                if whole {
-                    assert!(units > 300, "{units}");
-                    break;
-                }
+        let killed = |base: &Path| killed(base, is_wanted_here);
+        interrupted_anywhere(13, killed, |base, folder, case| {
+            assert_eq!(names(folder), ["upload"], "{case}");
+            let kept = folder.join("upload");
+            let (place, stem) = if is_wanted_here { (base, "standup") } else { (&*kept, "recording") };
+            assert_eq!(text(place.join(format!("{stem}.ledger.jsonl"))), LEDGER, "{case}");
+            assert_eq!(text(place.join(format!("{stem}.events.jsonl"))), EVENTS, "{case}");
+            if is_wanted_here {
+                let expected = ["standup.events.jsonl", "standup.ledger.jsonl", "standup.mp4", "standup.mp4.roomcast"];
+                assert_eq!(names(base), expected, "{case}");
             }
-        }
+            let files: Vec<_> = outgoing(folder).unwrap().into_iter().map(|out| (out.file, out.journal.upload.key)).collect();
+            let keys: Vec<_> = files.iter().map(|(_, key)| key.as_str()).collect();
+            assert_eq!(keys, ["k/standup.mp4", "k/standup.ledger.jsonl", "k/standup.events.jsonl"], "{case}");
+            assert_eq!(fortune(&SystemDisk, &files[2].0).unwrap(), Fortune::Ended(EVENTS.len() as u64));
+        });
     }
 }
 
@@ -179,15 +145,7 @@ fn books_are_listed_and_swept_with_the_film() {
     let kept = inventory(&SystemDisk, base.path(), recorder_core::keep::Keep::both(std::time::Duration::ZERO)).unwrap();
     let files: Vec<_> = kept.iter().map(|kept| kept.file.file_name().unwrap().to_string_lossy().into_owned()).collect();
     assert_eq!(files, ["recording.mp4", "recording.ledger.jsonl", "recording.events.jsonl"]);
-    for mut out in outgoing(&folder).unwrap() {
-        out.journal.confirmed_at = Some(1);
-        let stored = recorder_core::upload::Record {
-            step: recorder_core::upload::Step::Stored,
-            ended: Some(7),
-            ..out.journal.upload.clone()
-        };
-        out.save(&SystemDisk, stored).unwrap();
-    }
+    outbox_tests::confirm(&folder, "a", 1);
     let deleted =
         super::super::inventory::sweep(&SystemDisk, base.path(), recorder_core::keep::Keep::both(std::time::Duration::ZERO))
             .unwrap();

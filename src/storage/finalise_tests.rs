@@ -65,6 +65,33 @@ pub(super) fn names(folder: &Path) -> Vec<String> {
     names
 }
 
+/// Has the ending of what `killed` leaves interrupted in each way, each time `step` units of work later, and then repeated in peace. `check` is given the base, the
+/// folder, and which case it is. The last ending of each way is a whole one.
+pub(super) fn interrupted_anywhere(step: u64, killed: impl Fn(&Path) -> PathBuf, check: impl Fn(&Path, &Path, &str)) {
+    for (stop, folders) in [
+        (Stop::Kill, Folders::Together),
+        (Stop::PowerCut, Folders::Together),
+        (Stop::Kill, Folders::Apart),
+        (Stop::PowerCut, Folders::Apart),
+    ] {
+        for units in (0..).map(|n| n * step) {
+            let base = base();
+            let folder = killed(base.path());
+            let torn = TornDisk::new(units, stop, folders);
+            let whole = finalise(&torn, &folder).is_ok();
+            torn.lose_unsynced();
+            if !whole {
+                finalise(&TornDisk::new(u64::MAX, stop, folders), &folder).unwrap();
+            }
+            check(base.path(), &folder, &format!("{stop:?} {folders:?} after {units}"));
+            if whole {
+                assert!(units > 300, "{units}");
+                break;
+            }
+        }
+    }
+}
+
 #[test]
 fn interrupted_at_any_byte_it_can_be_repeated_with_the_same_result() {
     let recording = growing();

@@ -151,12 +151,7 @@ pub fn keep_for_uploads(disk: &dyn Disk, spool: &Path, name: &str) -> Result<(),
 /// [`StorageError::Folder`], [`StorageError::File`], [`StorageError::Notes`].
 pub fn outgoing(spool: &Path) -> Result<Vec<Outgoing>, StorageError> {
     let folder = spool.join(UPLOADS);
-    let file = folder.join(TARGETS);
-    let targets: Targets = match fs::read(&file) {
-        Ok(text) => serde_json::from_slice(&text).map_err(|source| StorageError::Notes { file, source })?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(StorageError::file(&file, "read", error)),
-    };
+    let Some(targets) = declared(&folder)? else { return Ok(Vec::new()) };
     let mut found = Vec::new();
     for target in &targets.targets {
         for part in 1.. {
@@ -170,6 +165,29 @@ pub fn outgoing(spool: &Path) -> Result<Vec<Outgoing>, StorageError> {
         }
     }
     Ok(found)
+}
+
+/// Where something of a spool folder still has to go. A storage that has got nothing yet is among them: whatever was or will be recorded there has to go to it.
+///
+/// # Errors
+/// As [`outgoing`].
+pub fn waiting(spool: &Path) -> Result<Vec<UploadTarget>, StorageError> {
+    let found = outgoing(spool)?;
+    let targets = declared(&spool.join(UPLOADS))?.map_or_else(Vec::new, |targets| targets.targets);
+    let is_through = |target: &UploadTarget| {
+        let mut of_it = found.iter().filter(|one| one.journal.storage == target.storage).peekable();
+        of_it.peek().is_some() && of_it.all(Outgoing::is_over)
+    };
+    Ok(targets.into_iter().filter(|target| !is_through(target)).collect())
+}
+
+fn declared(folder: &Path) -> Result<Option<Targets>, StorageError> {
+    let file = folder.join(TARGETS);
+    match fs::read(&file) {
+        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|source| StorageError::Notes { file, source }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StorageError::file(&file, "read", error)),
+    }
 }
 
 /// `None` when there is neither the file nor its journal.

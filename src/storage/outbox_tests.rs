@@ -7,9 +7,9 @@ use recorder_core::keep::{Keep, Verdict};
 use recorder_core::upload::Step;
 
 use super::disk::{Disk, SystemDisk, is_same_file};
-use super::finalise_tests::{base, growing, names, part};
+use super::finalise_tests::{base, growing, interrupted_anywhere, names, part};
 use super::inventory::{inventory, sweep, table};
-use super::outbox::{Fortune, UploadTarget, declare, fortune, keep_for_uploads, outgoing, unix_now};
+use super::outbox::{Fortune, UploadTarget, declare, fortune, keep_for_uploads, outgoing, unix_now, waiting};
 use super::spool::FOLDER_ENDING;
 use super::torn_disk::{Folders, Stop, TornDisk};
 use super::{Spool, StorageError, finalise};
@@ -23,7 +23,7 @@ fn targets(names: &[&str]) -> Vec<UploadTarget> {
 }
 
 /// A spool folder as a killed recording leaves it, with these storages.
-fn killed(base: &Path, storages: &[&str], is_wanted_here: bool) -> PathBuf {
+pub(super) fn killed(base: &Path, storages: &[&str], is_wanted_here: bool) -> PathBuf {
     let id = SessionId::new("s");
     let mut spool = match is_wanted_here {
         true => Spool::create(&SystemDisk, &base.join("standup.mp4"), &id),
@@ -37,7 +37,8 @@ fn killed(base: &Path, storages: &[&str], is_wanted_here: bool) -> PathBuf {
     spool.folder().to_path_buf()
 }
 
-fn confirm(folder: &Path, storage: &str, at: u64) {
+/// Notes that the storage has confirmed what lies in the folder, at this time.
+pub(super) fn confirm(folder: &Path, storage: &str, at: u64) {
     for mut out in outgoing(folder).unwrap().into_iter().filter(|out| out.journal.storage == storage) {
         out.journal.confirmed_at = Some(at);
         let stored = recorder_core::upload::Record { step: Step::Stored, ended: Some(7), ..out.journal.upload.clone() };
@@ -52,36 +53,18 @@ fn however_the_ending_is_interrupted_the_upload_keeps_its_file() {
         let folder = killed(undisturbed.path(), &["a"], is_wanted_here);
         finalise(&SystemDisk, &folder).unwrap();
         let expected = fs::read(folder.join("upload/recording.mp4")).unwrap();
-        for (stop, folders) in [
-            (Stop::Kill, Folders::Together),
-            (Stop::PowerCut, Folders::Together),
-            (Stop::Kill, Folders::Apart),
-            (Stop::PowerCut, Folders::Apart),
-        ] {
-            for units in (0..).map(|n| n * 3) {
-                let base = base();
-                let folder = killed(base.path(), &["a"], is_wanted_here);
-                let torn = TornDisk::new(units, stop, folders);
-                let whole = finalise(&torn, &folder).is_ok();
-                torn.lose_unsynced();
-                if !whole {
-                    finalise(&TornDisk::new(u64::MAX, stop, folders), &folder).unwrap();
-                }
-                let kept = folder.join("upload/recording.mp4");
-                assert!(fs::read(&kept).unwrap() == expected, "{stop:?} {folders:?} after {units}");
-                assert_eq!(fortune(&SystemDisk, &kept).unwrap(), Fortune::Ended(expected.len() as u64));
-                assert_eq!(names(&folder), ["upload"], "{stop:?} {folders:?} after {units}");
-                if is_wanted_here {
-                    assert!(fs::read(base.path().join("standup.mp4")).unwrap() == expected);
-                } else {
-                    assert_eq!(names(&folder.join("upload")), ["recording.mp4", "targets.json"]);
-                }
-                if whole {
-                    assert!(units > 300, "{units}");
-                    break;
-                }
+        let killed = |base: &Path| killed(base, &["a"], is_wanted_here);
+        interrupted_anywhere(3, killed, |base, folder, case| {
+            let kept = folder.join("upload/recording.mp4");
+            assert!(fs::read(&kept).unwrap() == expected, "{case}");
+            assert_eq!(fortune(&SystemDisk, &kept).unwrap(), Fortune::Ended(expected.len() as u64));
+            assert_eq!(names(folder), ["upload"], "{case}");
+            if is_wanted_here {
+                assert!(fs::read(base.join("standup.mp4")).unwrap() == expected);
+            } else {
+                assert_eq!(names(&folder.join("upload")), ["recording.mp4", "targets.json"]);
             }
-        }
+        });
     }
 }
 
@@ -99,6 +82,22 @@ fn a_file_that_grows_has_its_second_name_at_once() {
     let out = outgoing(&folder).unwrap();
     assert_eq!(out.len(), 1);
     assert_eq!((out[0].journal.upload.key.as_str(), out[0].begun), ("k/standup.mp4", false));
+}
+
+/// Killed before the first bytes were confirmed, a recording has no second name yet; whoever goes on with it uploads it all the same.
+#[test]
+fn a_storage_waits_from_the_first_moment_until_it_has_everything() {
+    let base = base();
+    let folder = killed(base.path(), &["a", "b"], false);
+    let waiting = || waiting(&folder).unwrap().into_iter().map(|target| target.storage).collect::<Vec<_>>();
+    assert!(outgoing(&folder).unwrap().is_empty());
+    assert_eq!(waiting(), ["a", "b"]);
+    finalise(&SystemDisk, &folder).unwrap();
+    assert_eq!(waiting(), ["a", "b"]);
+    confirm(&folder, "a", 1);
+    assert_eq!(waiting(), ["b"]);
+    confirm(&folder, "b", 1);
+    assert_eq!(waiting(), [] as [&str; 0]);
 }
 
 #[test]

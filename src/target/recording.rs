@@ -72,6 +72,8 @@ pub enum RecordingReport {
         at: SessionTime,
         /// The file that grows.
         file: PathBuf,
+        /// Where in the film that picture stands.
+        film: Duration,
     },
     /// The disk has confirmed.
     Written {

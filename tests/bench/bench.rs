@@ -1,4 +1,4 @@
-//! What a recording costs, beside the least that the same work can cost. Run by `scripts/bench [--json FILE] [--quick] [--only 5x720|rooms|destinations]`.
+//! What a recording costs, beside the least that the same work can cost. Run by `scripts/bench [--json FILE] [--quick] [--awake] [--only 5x720|rooms|destinations]`.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
@@ -15,8 +15,7 @@ use std::path::PathBuf;
 
 use destinations::Destinations;
 use floor::Pace;
-use recorder_core::conference::Role;
-use recorder_core::ids::{ParticipantId, TrackId, TrackKind};
+use recorder_core::ids::ParticipantId;
 use recorder_core::layout::Layout;
 use recorder_core::scene::{CanvasSize, Scene};
 use recorder_core::secret::Pii;
@@ -37,6 +36,7 @@ const ROOM: (usize, u32) = (9, 720);
 
 struct Wish {
     json: Option<PathBuf>,
+    awake: bool,
     seconds: u32,
     repetitions: usize,
     only: Option<String>,
@@ -50,6 +50,7 @@ fn main() {
     }
     let wish = wish(arguments);
     println!("{}", report::EXPLANATION);
+    let awake = wish.awake.then(process::Awake::keep);
     println!("load before: {}\n", process::load());
     let (mut rows, mut rooms) = (Vec::new(), None);
     let is_wished = |what: &str| wish.only.as_ref().is_none_or(|only| only == what);
@@ -88,6 +89,8 @@ fn main() {
     if let Some(path) = wish.json {
         std::fs::write(&path, report::json(&rows, rooms.as_ref(), destinations.as_ref())).expect("the JSON file is written");
     }
+    // `exit` drops nothing.
+    drop(awake);
     let crowded = rooms.is_some_and(|rooms| !rooms.is_kept());
     if rows.iter().any(|row| !row.missed().is_empty())
         || crowded
@@ -98,15 +101,18 @@ fn main() {
 }
 
 fn wish(arguments: Vec<String>) -> Wish {
-    let mut wish = Wish { json: None, seconds: 60, repetitions: 3, only: None };
+    let mut wish = Wish { json: None, awake: false, seconds: 60, repetitions: 3, only: None };
     let mut arguments = arguments.into_iter();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--quick" => (wish.seconds, wish.repetitions) = (15, 1),
+            "--awake" => wish.awake = true,
             "--json" => wish.json = Some(arguments.next().expect("--json needs a file").into()),
             "--only" => wish.only = arguments.next(),
             other => {
-                panic!("{other} is not known; usage: scripts/bench [--json FILE] [--quick] [--only 5x720|rooms|destinations]")
+                panic!(
+                    "{other} is not known; usage: scripts/bench [--json FILE] [--quick] [--awake] [--only 5x720|rooms|destinations]"
+                )
             }
         }
     }
@@ -116,21 +122,8 @@ fn wish(arguments: Vec<String>) -> Wish {
 /// The Scene that the product makes of so many people who all have cameras and are silent.
 fn scene(people: usize, canvas: CanvasSize) -> Scene {
     let seat = |index: usize| {
-        let participant = ParticipantId::new(who(index));
-        let video = Some(TrackId::new(participant.clone(), TrackKind::Camera));
-        let arrival = index as u64;
-        Seat {
-            participant,
-            name: Pii::new(who(index)),
-            part: Part::Person,
-            video,
-            muted: false,
-            speaking: false,
-            role: Role::Attendee,
-            hand: None,
-            floor: false,
-            arrival,
-        }
+        let seat = Seat::new(ParticipantId::new(who(index)), Pii::new(who(index)), Part::Person, index as u64);
+        seat.with_video()
     };
     let stage = Stage { seats: (0..people).map(seat).collect(), audible: Vec::new() };
     let mut scene = Layout::built_in("grid").expect("layout").arrange(&stage, canvas, SessionTime::ZERO);

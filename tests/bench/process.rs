@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::process::{Child, Command};
 use std::time::Duration;
 
 /// Processor seconds (user and system) that processes have used so far.
@@ -80,4 +81,30 @@ pub(crate) fn own_s() -> f64 {
 pub(crate) fn thread_s() -> f64 {
     let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).expect("a clock of threads");
     now.tv_sec() as f64 + now.tv_nsec() as f64 / 1e9
+}
+
+/// Keeps all processors awake while it lives, by loops that run when nothing else wants to (SCHED_IDLE, sched(7)): one that sleeps between two pictures
+/// needs more time for the same work afterwards, which a floor that never waits does not show.
+pub(crate) struct Awake(Vec<Child>);
+
+impl Awake {
+    pub(crate) fn keep() -> Self {
+        let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let idle = |processor: usize| {
+            Command::new("chrt")
+                .args(["--idle", "0", "taskset", "--cpu-list", &processor.to_string(), "sh", "-c", "while :; do :; done"])
+                .spawn()
+                .expect("util-linux is there")
+        };
+        Self((0..count).map(idle).collect())
+    }
+}
+
+impl Drop for Awake {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
 }

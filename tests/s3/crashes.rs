@@ -13,11 +13,11 @@ use futures_util::future::BoxFuture;
 use nix::sys::signal::Signal;
 use recorder_core::keep::Keep;
 use recorder_core::upload::{Answer, Request, Trouble};
+use roomcast::storage::RecordingUploads;
 use roomcast::storage::disk::SystemDisk;
 use roomcast::storage::inventory::{inventory, sweep};
 use roomcast::storage::s3::S3Store;
 use roomcast::storage::uploader::ObjectStore;
-use roomcast::storage::{RecordingUploads, finalise};
 use tokio::sync::Notify;
 
 use super::{DAY, Dice, MIB, PICTURE};
@@ -111,8 +111,7 @@ fn killed_between_any_two_steps_fifty_times() {
         }
         session.record(&mut take, len);
         take.end();
-        finalise(&SystemDisk, &session.folder).expect("finalised");
-        session.uploads().finalised();
+        session.finalise();
         for _ in 0..1 + dice.below(4) {
             if !until_dead(&session, &died) {
                 break;
@@ -123,10 +122,8 @@ fn killed_between_any_two_steps_fifty_times() {
             died = start_deadly(&mut session, &server, dice.below(6), when(&mut dice));
             session.uploads().finalised();
         }
-        session.start(&server.settings());
-        session.uploads().finalised();
-        session.until_over(Duration::from_secs(30));
-        session.assert_stored(&server, "team/standup.mp4");
+        session.go_on(&server.settings());
+        session.is_stored_within(Duration::from_secs(30), &server);
     }
     println!("{deaths} deaths in 50 recordings, {:?}", begin.elapsed());
     assert!(deaths > 80, "{deaths}");
@@ -167,9 +164,8 @@ fn a_process_is_killed_while_it_uploads() {
             Fate::Pass
         }
     });
-    let mut session = Session::new(Local::Wanted);
     // Uploads that never get anywhere, so that the file is left for the processes.
-    session.start(&settings("http://127.0.0.1:1"));
+    let mut session = Session::started(Local::Wanted, &settings("http://127.0.0.1:1"));
     session.recorded(40 * MIB);
     session.uploads = None;
     let child = || {

@@ -14,6 +14,7 @@ pub mod codecs;
 pub mod controller;
 pub mod crowd;
 pub mod descriptors;
+pub mod dice;
 pub mod drawing;
 pub mod family;
 pub mod film;
@@ -54,6 +55,12 @@ pub fn until<T>(limit: Duration, what: &str, mut look: impl FnMut() -> Option<T>
         assert!(begin.elapsed() < limit, "not within {limit:?}: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Waits until so much time has passed since `since`, as a person with a watch would.
+pub fn after(since: Instant, seconds: f64) {
+    let time = Duration::from_secs_f64(seconds);
+    until(time + Duration::from_secs(10), "time passes", || (since.elapsed() >= time).then_some(()));
 }
 
 /// A TCP port of 127.0.0.1 that nobody used a moment ago.

@@ -1,21 +1,22 @@
-//! A room with a moderator, who clicks for its recording.
+//! A meeting at the controller, with a moderator who clicks for its recording.
+
+use std::slice::from_ref;
 
 use super::controller::{Controller, Kind, Person, RoomPlan};
 
-/// A room, its moderator, and its recording.
+/// A room with Ada in it, its moderator.
 pub struct Meeting<'a> {
-    /// Where it is.
-    pub controller: &'a Controller,
-    /// Its id.
+    controller: &'a Controller,
+    /// The room.
     pub room: String,
-    /// Who clicks.
+    /// Ada.
     pub moderator: Person,
-    /// The Target that is a recording.
+    /// The Target that is the room's recording.
     pub recording: String,
 }
 
 impl<'a> Meeting<'a> {
-    /// A planned room, which its moderator has joined.
+    /// Plans the room, and Ada joins.
     pub fn of(controller: &'a Controller, plan: RoomPlan) -> Meeting<'a> {
         let room = controller.plan(plan);
         let moderator = controller.joins(&room, Kind::Moderator, "Ada");
@@ -23,14 +24,32 @@ impl<'a> Meeting<'a> {
         Meeting { controller, room, moderator, recording }
     }
 
-    /// The moderator wants it recorded.
-    pub fn click(&self) {
-        self.controller.click_start(&self.moderator, std::slice::from_ref(&self.recording));
+    /// In a room that is planned already, Ada joins under an id of the test's choice: that of a publisher.
+    pub fn in_room(controller: &'a Controller, room: String, id: &str) -> Meeting<'a> {
+        let moderator = controller.joins_as(&room, Kind::Moderator, "Ada", id);
+        let recording = controller.recording_target(&room);
+        Meeting { controller, room, moderator, recording }
     }
 
-    /// The moderator does not any more; the recorder leaves.
+    /// One as every week.
+    pub fn weekly(controller: &'a Controller) -> Meeting<'a> {
+        Meeting::of(controller, RoomPlan::titled("Weekly"))
+    }
+
+    /// Ada clicks for the recording to run.
+    pub fn click(&self) {
+        self.controller.click_start(&self.moderator, from_ref(&self.recording));
+    }
+
+    /// Ada clicks for the recording to run, and everybody is shown that it does.
+    pub fn is_recorded(&self) {
+        self.click();
+        self.shows("active");
+    }
+
+    /// Ada clicks for the recording to end, and the recorder leaves.
     pub fn stop(&self) {
-        self.controller.click_stop(&self.moderator, std::slice::from_ref(&self.recording));
+        self.controller.click_stop(&self.moderator, from_ref(&self.recording));
         self.controller.has_recorders(&self.room, 0);
     }
 
@@ -39,13 +58,24 @@ impl<'a> Meeting<'a> {
         self.controller.shows(&self.room, &self.recording, status);
     }
 
-    /// What only the moderator was told: errors of the recorder as a whole.
+    /// What everybody is shown of the recording now.
+    pub fn shown(&self) -> String {
+        self.controller.what_everybody_sees(&self.room, &self.recording)
+    }
+
+    /// Errors of the recorder as a whole that Ada was told.
     pub fn told(&self) -> Vec<String> {
         self.controller.moderator_was_told(&self.moderator)
     }
 
-    /// The reason that everybody was told for an error of the recording.
+    /// The reason that everybody was told last for an error of the recording.
     pub fn reason(&self) -> String {
         self.controller.reason(&self.moderator, &self.recording)
+    }
+
+    /// What everybody was told of errors of the room's Targets, a line for each.
+    pub fn reasons(&self) -> String {
+        let heard = self.controller.heard(&self.moderator);
+        heard.iter().filter_map(|message| message["payload"]["reason"]["message"].as_str()).collect::<Vec<_>>().join("\n")
     }
 }

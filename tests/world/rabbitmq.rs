@@ -21,7 +21,14 @@ use super::{cache, free_tcp_port, until};
 pub const USER: &str = "recorder";
 /// Who may read, and declare nothing.
 pub const READER: &str = "reader";
-/// The password of both: easy to find where it must not be.
+/// Who may do everything but write.
+pub const LISTENER: &str = "listener";
+/// Who may do what operators are told to allow: [`SERVICE_MAY`].
+pub const SERVICE: &str = "roomcast";
+/// What that is, with the queue `opentalk_recorder`: to configure, to write, to read.
+pub const SERVICE_MAY: [&str; 3] =
+    [r"^(opentalk_recorder|roomcast\..*)$", r"^amq\.default$", r"^(opentalk_recorder|roomcast\..*)$"];
+/// The password of all: easy to find where it must not be.
 pub const PASSWORD: &str = "canary-amqp-password";
 
 /// A running broker.
@@ -128,12 +135,17 @@ impl RabbitMq {
             certificate("good.key"),
             folder.join("definitions.json").display(),
         );
-        let may = |user: &str, configure: &str| json!({"user": user, "vhost": "/", "configure": configure, "write": ".*", "read": ".*"});
-        let users = [USER, READER].map(|name| json!({"name": name, "password": PASSWORD, "tags": ""}));
+        let may = |user: &str, [configure, write, read]: [&str; 3]| json!({"user": user, "vhost": "/", "configure": configure, "write": write, "read": read});
+        let users = [USER, READER, LISTENER, SERVICE].map(|name| json!({"name": name, "password": PASSWORD, "tags": ""}));
         let definitions = json!({
             "users": users,
             "vhosts": [{"name": "/"}],
-            "permissions": [may(USER, ".*"), may(READER, "^$")],
+            "permissions": [
+                may(USER, [".*", ".*", ".*"]),
+                may(READER, ["^$", ".*", ".*"]),
+                may(LISTENER, [".*", "^$", ".*"]),
+                may(SERVICE, SERVICE_MAY),
+            ],
         });
         std::fs::write(folder.join("rabbitmq.conf"), config).expect("written");
         std::fs::write(folder.join("definitions.json"), definitions.to_string()).expect("written");

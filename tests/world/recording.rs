@@ -60,11 +60,16 @@ impl Recording {
 
     /// Waits for the end, checks that all was well and secrets kept, and gives the film.
     pub fn film(self, longest: Duration, tiles: &[TileRect]) -> (Film, Outcome) {
+        self.film_from(longest, tiles, 0.0)
+    }
+
+    /// The same, looked at from this second of the film on, see [`Film::watch_from`].
+    pub fn film_from(self, longest: Duration, tiles: &[TileRect], from_s: f64) -> (Film, Outcome) {
         let outcome = self.product.finish(longest);
         outcome.is_well().keeps_secret(self.folder.path(), &[API_SECRET, &self.token]);
         let path: PathBuf = self.folder.path().join("out.mp4");
         keep_if_asked(&path, &outcome);
-        let mut film = Film::watch(&path, tiles);
+        let mut film = Film::watch_from(&path, tiles, from_s);
         let begin = self.begun + session_time_of_recording(&outcome.log);
         film.stalls = self.watch.end(begin);
         (film, outcome)
@@ -72,7 +77,7 @@ impl Recording {
 }
 
 /// When the first picture was captured, by the product's log: on the session clock, which begins when the product does.
-fn session_time_of_recording(log: &str) -> Duration {
+pub fn session_time_of_recording(log: &str) -> Duration {
     let line = log.lines().find(|line| line.contains(" recording ") && line.contains(" take=")).expect("the recording begins");
     let at = line.split(" at=").nth(1).and_then(|rest| rest.split('s').next()).expect("a time");
     Duration::from_secs_f64(at.parse().expect("a number of seconds"))

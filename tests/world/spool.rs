@@ -1,21 +1,23 @@
-//! A recording of made-up packets, as fast as the disk takes it: the product's own recording Target, spool and ending, without a room.
+//! A recording of made-up packets, as fast as the disk takes it: the product's own ring, recording Target, spool and ending, without a room.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use recorder_core::ids::{TakeId, TargetId};
 use recorder_core::time::SessionTime;
 use roomcast::programme::packet::{CodecHeaders, Packet, Stream};
-use roomcast::target::recording::{Next, PacketSource, RecordingReport, RecordingSettings, RecordingTarget};
+use roomcast::programme::ring::{Ring, RingLimits};
+use roomcast::target::recording::{RecordingReport, RecordingSettings, RecordingTarget};
 
 const FPS: u64 = 30;
+/// What is written is not kept in memory for long: the pictures are large.
+const KEEP: Duration = Duration::from_secs(1);
 
 /// One Take that runs.
 pub struct Take {
     target: RecordingTarget,
-    packets: SyncSender<Next>,
+    ring: Ring,
     reports: Receiver<RecordingReport>,
     pictures: u64,
     picture_len: usize,
@@ -24,25 +26,6 @@ pub struct Take {
     pub file: PathBuf,
     /// Bytes of it that the disk has confirmed.
     pub bytes: u64,
-}
-
-struct FromTest {
-    headers: CodecHeaders,
-    packets: Receiver<Next>,
-}
-
-impl PacketSource for FromTest {
-    fn next(&mut self, wait: Duration) -> Next {
-        match self.packets.recv_timeout(wait) {
-            Ok(next) => next,
-            Err(RecvTimeoutError::Timeout) => Next::Nothing,
-            Err(RecvTimeoutError::Disconnected) => Next::Closed,
-        }
-    }
-
-    fn headers(&self) -> Option<CodecHeaders> {
-        Some(self.headers.clone())
-    }
 }
 
 /// Headers of a picture of this height; other headers are another file.
@@ -65,7 +48,8 @@ pub fn headers(height_px: u32) -> CodecHeaders {
 impl Take {
     /// Begins a Take in a spool folder; its pictures have so many bytes each.
     pub fn begin(folder: &Path, number: u32, headers: CodecHeaders, picture_len: usize) -> Self {
-        let (packets, from_test) = sync_channel(64);
+        let ring = Ring::new(RingLimits { keep: KEEP, ..RingLimits::default() });
+        ring.set_headers(headers);
         let (sender, reports) = channel();
         let settings = RecordingSettings {
             folder: folder.to_path_buf(),
@@ -73,11 +57,11 @@ impl Take {
             take: TakeId(number),
             start: SessionTime::ZERO,
         };
-        let target = RecordingTarget::start(settings, FromTest { headers, packets: from_test }, move |report| {
+        let target = RecordingTarget::start(settings, ring.record_from(SessionTime::ZERO), move |report| {
             let _ = sender.send(report);
         })
         .expect("a thread");
-        Self { target, packets, reports, pictures: 0, picture_len, dice: u64::from(number), file: PathBuf::new(), bytes: 0 }
+        Self { target, ring, reports, pictures: 0, picture_len, dice: u64::from(number), file: PathBuf::new(), bytes: 0 }
     }
 
     /// Until the disk has confirmed so many bytes. Never runs far ahead of the disk, or the file would be larger than was asked for.
@@ -86,7 +70,7 @@ impl Take {
             // Of one fragment, and one picture that ends it.
             for _ in 0..FPS / 2 + 1 {
                 let packet = self.picture();
-                self.packets.send(Next::Packet(packet)).expect("the Take runs");
+                self.ring.publish(packet);
             }
             let limit = Duration::from_secs(10);
             let before = self.bytes;
@@ -99,8 +83,8 @@ impl Take {
 
     /// Ends the Take; returns how much the disk has confirmed.
     pub fn end(self) -> u64 {
-        let Self { target, packets, reports, .. } = self;
-        drop(packets);
+        let Self { target, ring, reports, .. } = self;
+        ring.close();
         target.join();
         let last = reports.into_iter().last();
         let Some(RecordingReport::Ended { bytes, .. }) = last else { panic!("{last:?}") };
@@ -116,7 +100,7 @@ impl Take {
     }
 
     /// Bytes that are nowhere the same, so that no part is like another.
-    fn picture(&mut self) -> Arc<Packet> {
+    fn picture(&mut self) -> Packet {
         let at = |n: u64| SessionTime::from_nanos(n * 1_000_000_000 / FPS);
         let n = self.pictures;
         self.pictures += 1;
@@ -125,12 +109,12 @@ impl Take {
             self.dice.to_le_bytes()
         });
         let data: Vec<u8> = data.collect();
-        Arc::new(Packet {
+        Packet {
             stream: Stream::Video,
             pts: at(n),
             duration: at(n + 1).since(at(n)),
             keyframe: n.is_multiple_of(FPS),
             data: data.into(),
-        })
+        }
     }
 }

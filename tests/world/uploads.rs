@@ -12,7 +12,7 @@ use roomcast::storage::outbox::{self, Fortune, UploadTarget};
 use roomcast::storage::recording_uploads::Uploads;
 use roomcast::storage::s3::{S3Settings, S3Store};
 use roomcast::storage::uploader::ObjectStore;
-use roomcast::storage::{RecordingUploads, Spool, finalise};
+use roomcast::storage::{Finished, RecordingUploads, Spool, finalise};
 
 use super::s3::{S3Server, SECRET_KEY};
 use super::spool::{Take, headers};
@@ -52,6 +52,13 @@ impl Session {
         Self { base, folder, runtime, uploads: None }
     }
 
+    /// One whose uploads run.
+    pub fn started(local: Local, settings: &S3Settings) -> Self {
+        let mut session = Self::new(local);
+        session.start(settings);
+        session
+    }
+
     /// Starts the uploads, or goes on with them as a new process does.
     pub fn start(&mut self, settings: &S3Settings) {
         self.start_with(Arc::new(S3Store::new(settings).expect("a client")));
@@ -84,7 +91,19 @@ impl Session {
         let mut take = Take::begin(&self.folder, 1, headers(360), PICTURE.min(bytes as usize / 64));
         self.record(&mut take, bytes);
         take.end();
-        finalise(&SystemDisk, &self.folder).expect("finalised");
+        self.finalise();
+    }
+
+    /// Makes the ordinary files of what is recorded, and tells the uploads.
+    pub fn finalise(&self) -> Vec<Finished> {
+        let finalised = finalise(&SystemDisk, &self.folder).expect("finalised");
+        self.uploads().finalised();
+        finalised.files
+    }
+
+    /// Another process goes on with the uploads of a recording that is ended.
+    pub fn go_on(&mut self, settings: &S3Settings) {
+        self.start(settings);
         self.uploads().finalised();
     }
 
@@ -116,6 +135,12 @@ impl Session {
 
     pub fn kept_file(&self) -> PathBuf {
         self.folder.join("upload/recording.mp4")
+    }
+
+    /// Waits until all uploads are over; the recording is in the storage then.
+    pub fn is_stored_within(&self, limit: Duration, server: &S3Server) {
+        self.until_over(limit);
+        self.assert_stored(server, "team/standup.mp4");
     }
 
     /// Exactly one object, with the bytes of the local copy, which is kept; nothing unfinished; and nothing secret in the folder.

@@ -48,7 +48,7 @@ pub enum LinkError {
     NoVirtualHost,
     /// Permissions of the user.
     #[error(
-        "The message broker does not allow it: give the user of [rabbitmq] permission to configure, write and read the queue and roomcast.*."
+        "The message broker does not allow it: give the user of [rabbitmq] permission to configure and read the queue and roomcast.*, and to write amq.default."
     )]
     NotAllowed,
     /// The queue is somebody's own.
@@ -299,16 +299,19 @@ pub struct Seen {
 /// See [`LinkError`].
 pub async fn look(settings: &BrokerSettings) -> Result<Seen, LinkError> {
     let link = Link::connect(settings).await?;
+    let mailbox = format!("roomcast.check.{}.{}", std::process::id(), crate::clock::SessionClock::start().epoch_ns());
+    if let Claimed::Ours(ours) = link.claim(&mailbox).await? {
+        let (channel, consumer) = *ours;
+        // Commands are handed on, and written to mailboxes of other services.
+        link.write(&mailbox, b"").await?;
+        link.give_up(&mailbox, channel, consumer.tag().as_str()).await?;
+    }
+    // Last, because one that is not there costs the channel.
     let queue = match link.depth().await {
         Ok(depth) => Some(depth),
         Err(error) if is_not_found(&error) => None,
         Err(error) => return Err(error),
     };
-    let mailbox = format!("roomcast.check.{}.{}", std::process::id(), crate::clock::SessionClock::start().epoch_ns());
-    if let Claimed::Ours(ours) = link.claim(&mailbox).await? {
-        let (channel, consumer) = *ours;
-        link.give_up(&mailbox, channel, consumer.tag().as_str()).await?;
-    }
     link.close().await;
     Ok(Seen { queue })
 }

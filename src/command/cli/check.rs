@@ -8,7 +8,7 @@ use super::session::session_name;
 use super::targets::{self, Live};
 use super::{Failure, KeyArgs};
 use crate::check::{Finding, RECEIVE_BUFFER};
-use crate::config::{Config, PROGRAMME};
+use crate::config::{CONTROLLER, Config, PROGRAMME};
 use crate::graph::EncoderWish;
 use crate::service::job::Rendition;
 use crate::storage::outbox::UploadTarget;
@@ -58,6 +58,9 @@ pub(super) fn check(args: &CheckArgs, config: &Config, media: Media) -> Result<(
     }
     for object in wanted.objects() {
         lines.say(&Finding::new(format!("s3://{}/{}", object.bucket, object.key), stored(config, object)?));
+    }
+    if !args.image {
+        service(config).iter().for_each(|finding| lines.say(finding));
     }
     super::orders::findings(config)?.iter().for_each(|finding| lines.say(finding));
     if args.publish && !wanted.lives.is_empty() {
@@ -114,6 +117,28 @@ fn writable(file: &Path) -> Result<String, String> {
             Err(format!("the folder {} cannot be written ({}): choose another, or allow it", there.display(), errno.desc()))
         }
     }
+}
+
+/// What `serve` needs on this machine and of the storage, where it is configured.
+fn service(config: &Config) -> Vec<Finding> {
+    if config.rabbitmq.url.is_none() {
+        return Vec::new();
+    }
+    let there = |_| "can be read".to_owned();
+    let look = super::look::look(config, true).map(there).map_err(|failure| failure.sentence);
+    // A file that is not there yet, in the folder that is meant.
+    let spool = config.spool.folder().join("spool");
+    let mut findings = vec![Finding::new("layout and slates", look), Finding::new("spool", writable(&spool))];
+    for place in config.serve.recordings.iter().filter(|place| *place != CONTROLLER) {
+        // Words in braces are replaced when a recording begins.
+        let name = place.replace(['{', '}'], "");
+        let result = match name.strip_prefix("s3://") {
+            Some(rest) => targets::object(rest, 1).and_then(|object| stored(config, &object)),
+            None => Ok(writable(Path::new(&name))),
+        };
+        findings.push(Finding::new(format!("recordings to {place}"), result.unwrap_or_else(|failure| Err(failure.sentence))));
+    }
+    findings
 }
 
 /// Writes and deletes a small object beside the wanted one.

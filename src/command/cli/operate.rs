@@ -197,7 +197,7 @@ fn targets(targets: &[TargetStatus]) -> String {
     let mut text = String::new();
     for TargetStatus { id, state, bytes, bytes_wanted, fault, .. } in targets {
         let of = bytes_wanted.map_or(String::new(), |wanted| format!(" of {}", size(wanted)));
-        let _ = write!(text, "  {id:<30}{state:<13}{}{of}", size(*bytes));
+        let _ = write!(text, "  {id:<29} {state:<13}{}{of}", size(*bytes));
         let _ = match fault {
             Some(fault) => writeln!(text, "   {}", fault.sentence),
             None => writeln!(text),
@@ -213,4 +213,27 @@ fn say(text: &str) -> Result<(), Failure> {
 /// Writes the page about metrics under `root`.
 pub(super) fn write_metrics(root: &Path) -> std::io::Result<()> {
     std::fs::write(root.join("docs/metrics.md"), crate::service::http::metrics::reference())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_target_stands_apart_from_its_state_however_long_it_is() {
+        let named = |id: &str| TargetStatus {
+            id: id.into(),
+            kind: "live".into(),
+            state: "live".into(),
+            bytes: 0,
+            bytes_wanted: None,
+            left_out: None,
+            retries: None,
+            fault: None,
+        };
+        let said = targets(&[named("tube"), named("5a557162-161e-412f-a99c-a819f0f0fdd1")]);
+        let columns =
+            "  tube                          live         0.0 kB\n  5a557162-161e-412f-a99c-a819f0f0fdd1 live         0.0 kB\n";
+        assert_eq!(said, columns);
+    }
 }

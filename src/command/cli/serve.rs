@@ -8,7 +8,7 @@ use recorder_core::ids::SessionId;
 use recorder_core::secret::Secret;
 use recorder_core::stage::ConsentRule;
 
-use super::look::{self, look, rendition};
+use super::look::{look, rendition};
 use super::operate::Desk;
 use super::session::{self, Listening};
 use super::{Failure, targets};
@@ -20,6 +20,7 @@ use crate::service::admission;
 use crate::service::board::Board;
 use crate::service::courier::OpenTalkCourier;
 use crate::service::host::{Host, HostSettings, Left, Terms};
+use crate::service::job::OpenTalkEntrance;
 use crate::service::keeping::Keeping;
 use crate::service::order::{Room, SessionOrder};
 use crate::service::process::allow_many_descriptors;
@@ -106,7 +107,7 @@ impl Checked {
             .map_err(|error| Failure::operator(format_args!("controller.url: {error}")))?;
         trust("livekit", config.livekit.ca_file.as_deref())?;
         let keeping = Box::new(keeping(config)?);
-        let plan = plan(config)?;
+        let plan = plan(config, address)?;
         let config = config.clone();
         let of_host = controller.clone();
         let settings = Box::new(move |identity, keeping: Keeping, worker, board: Board| HostSettings {
@@ -118,10 +119,6 @@ impl Checked {
             terms: terms(&config),
             identity,
             controller: of_host,
-            controller_address: address,
-            controller_ca: config.controller.ca_file,
-            livekit_ca: config.livekit.ca_file,
-            display_name: config.serve.display_name,
             keeping,
             worker,
             board,
@@ -148,32 +145,25 @@ fn bytes_per_s(config: &Config) -> u64 {
     u64::from(config.programme.video_kbps() + config.programme.sound_kbps) * 1000 / 8
 }
 
-/// The part of an Order that is the same for every room.
-fn plan(config: &Config) -> Result<impl Fn(SessionId, u64) -> SessionOrder + Send + use<>, Failure> {
+/// The Orders, which differ in their names and their beginning. `controller` is its address.
+fn plan(config: &Config, controller: String) -> Result<impl Fn(SessionId, u64) -> SessionOrder + Send + use<>, Failure> {
     let look = look(config, true)?;
     let rendition = rendition(config.rendition(PROGRAMME).map_err(Failure::operator)?, config)?;
     let config = config.clone();
+    let entrance = OpenTalkEntrance {
+        controller,
+        ca_file: config.controller.ca_file.clone(),
+        livekit_ca_file: config.livekit.ca_file.clone(),
+        display_name: config.serve.display_name.clone(),
+    };
     Ok(move |session, epoch_ns| SessionOrder {
-        session,
-        epoch_ns,
-        // The host says which.
-        room: Room::OpenTalk { controller: String::new(), ca_file: None, livekit_ca_file: None, display_name: String::new() },
-        look: look.clone(),
-        renditions: vec![rendition.clone()],
-        mixer_delay: config.mixer.delay.duration(),
-        encoder: look::encoder(config.programme.encoder),
-        level: session::level(&config.sound),
+        course: session::course(&config, session, epoch_ns, look.clone(), vec![rendition.clone()]),
+        room: Room::OpenTalk(entrance.clone()),
         duration: None,
-        room_empty_grace: config.session.room_empty_grace.duration(),
-        conference_grace: config.session.conference_grace.duration(),
-        max_duration: config.session.max_duration.duration(),
         recordings: Vec::new(),
         lives: Vec::new(),
-        live: targets::live_rules(&config),
-        avatars: config.avatars.rules(),
         books: config.books.serve,
         commanded: None,
-        monitor: None,
     })
 }
 
@@ -191,7 +181,7 @@ fn keeping(config: &Config) -> Result<impl FnOnce(OpenTalkCourier, Board) -> Kee
         // Told now, not after a meeting.
         targets::stores(config, &objects)?;
     }
-    let spool = config.spool.dir.clone().unwrap_or_else(|| PathBuf::from("spool"));
+    let spool = config.spool.folder();
     std::fs::create_dir_all(&spool)
         .map_err(|error| Failure::operator(format_args!("cannot make the folder {}: {error}", spool.display())))?;
     let of_stores = config.clone();

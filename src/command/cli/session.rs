@@ -1,16 +1,10 @@
 //! Runs one Session for the command line, from the checked arguments to the table at the end.
 
-use std::fs::DirBuilder;
 use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use recorder_core::ids::{SessionId, TargetId};
 use recorder_core::layout::LookText;
 use recorder_core::upload::State;
@@ -18,18 +12,19 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
+use super::actors::{Actors, measured_sync};
 use super::look::{self, look, rendition};
 use super::monitor::Monitor;
 use super::operate::Desk;
 use super::targets::{self, Live, Recorded, Wanted};
-use super::{Failure, Inspection, complain, screen};
+use super::{Failure, complain, screen};
 use crate::clock::SessionClock;
 use crate::config::{Config, PROGRAMME, Sound, SoundLevel};
 use crate::mixer::sound::LevelSettings;
 use crate::service::board::SessionEntry;
-use crate::service::job::Rendition;
-use crate::service::process::{OwnProgram, without_secrets};
-use crate::service::progress::{Progress, SyncFigure, table, uploads_table};
+use crate::service::job::{Course, Rendition};
+use crate::service::process::OwnProgram;
+use crate::service::progress::{Progress, table, uploads_table};
 use crate::service::supervisor::{self, Outcome, Patience, RecordingOrder, Room, SessionOrder, View};
 use crate::storage::disk::SystemDisk;
 use crate::storage::inventory::sweep;
@@ -59,8 +54,27 @@ pub(super) fn session_name() -> String {
     format!("{seconds}-{}", std::process::id())
 }
 
+/// What the configuration says of a whole Session; without a programme monitor.
+pub(super) fn course(config: &Config, session: SessionId, epoch_ns: u64, look: LookText, renditions: Vec<Rendition>) -> Course {
+    Course {
+        session,
+        epoch_ns,
+        look,
+        renditions,
+        mixer_delay: config.mixer.delay.duration(),
+        encoder: look::encoder(config.programme.encoder),
+        level: level(&config.sound),
+        live: targets::live_rules(config),
+        avatars: config.avatars.rules(),
+        room_empty_grace: config.session.room_empty_grace.duration(),
+        conference_grace: config.session.conference_grace.duration(),
+        max_duration: config.session.max_duration.duration(),
+        monitor: None,
+    }
+}
+
 /// How loud everybody is made.
-pub(super) fn level(sound: &Sound) -> LevelSettings {
+fn level(sound: &Sound) -> LevelSettings {
     LevelSettings {
         speech_lufs: (sound.level == SoundLevel::Speech).then_some(sound.target_lufs as f32),
         duck_db: sound.duck_db as f32,
@@ -97,9 +111,9 @@ impl Listening {
     }
 
     /// Runs `work` on this runtime; it is given the wishes to stop.
-    pub(super) fn run(&mut self, work: impl AsyncFnOnce(&mut mpsc::Receiver<()>)) {
+    pub(super) fn run<T>(&mut self, work: impl AsyncFnOnce(&mut mpsc::Receiver<()>) -> T) -> T {
         let Self { runtime, stops } = self;
-        runtime.block_on(work(stops));
+        runtime.block_on(work(stops))
     }
 
     /// Waits for something.
@@ -143,27 +157,18 @@ pub(super) fn run(
     let Plan { config, look, renditions, wanted, duration, monitor } = plan;
     let kept = recordings.clone();
     let order = SessionOrder {
-        session,
-        epoch_ns: clock.epoch_ns(),
+        course: Course {
+            monitor: monitor.as_ref().map(|monitor| monitor.feed(&wanted.renditions)),
+            ..course(&config, session, clock.epoch_ns(), look, renditions)
+        },
         room,
-        look,
-        renditions,
-        mixer_delay: config.mixer.delay.duration(),
-        encoder: look::encoder(config.programme.encoder),
-        level: level(&config.sound),
         duration,
-        room_empty_grace: config.session.room_empty_grace.duration(),
-        conference_grace: config.session.conference_grace.duration(),
-        max_duration: config.session.max_duration.duration(),
         recordings,
         lives: wanted.lives.iter().map(Live::job).collect(),
-        live: targets::live_rules(&config),
-        avatars: config.avatars.rules(),
         books: config.books.record,
         commanded: None,
-        monitor: monitor.as_ref().map(|monitor| monitor.feed(&wanted.renditions)),
     };
-    let mut entry = desk.board.session(order.session.clone(), order.look.layout.clone());
+    let mut entry = desk.board.session(order.course.session.clone(), order.course.look.layout.clone());
     let mut launcher = OwnProgram { arguments: own_arguments(config_file.as_deref(), "worker") };
     let mut progress = Progress::new(std::io::stderr(), screen());
     let monitor = monitor.map(|monitor| {
@@ -430,78 +435,4 @@ fn keep_part(folder: &Path, error: &StorageError) -> Failure {
         sentence: format!("The recording is not complete: one of its files cannot be used and stays in {folder}. {sentence}"),
         code: 1,
     }
-}
-
-/// The simulated people: a process of their own, and the private folder of its socket.
-pub(super) struct Actors {
-    process: Child,
-    folder: PathBuf,
-}
-
-/// How long the actors may take to listen. They prepare what they send afterwards.
-const LISTEN_WITHIN: Duration = Duration::from_secs(10);
-/// How often it is looked whether they do.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
-
-impl Actors {
-    /// Starts them and waits until their socket is there, or somebody wants to stop.
-    pub(super) fn start(config_file: Option<&Path>, listening: &mut Listening) -> Result<Self, Failure> {
-        let failed = |what: &str, error: std::io::Error| Failure { sentence: format!("cannot {what}: {error}"), code: 1 };
-        let folder = std::env::temp_dir().join(format!("roomcast-rehearsal-{}", session_name()));
-        DirBuilder::new().mode(0o700).create(&folder).map_err(|e| failed("make a folder for the simulated meeting", e))?;
-        let mut command = Command::new("/proc/self/exe");
-        command.arg0("roomcast").args(own_arguments(config_file, "rehearsal-actors"));
-        command.arg("--socket").arg(folder.join("actors"));
-        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null());
-        without_secrets(&mut command);
-        let process = command.spawn().map_err(|e| failed("start the simulated meeting", e))?;
-        // From here on they are ended by `Drop`, whatever happens.
-        let mut actors = Self { process, folder };
-        let Listening { runtime, stops } = listening;
-        let failure = runtime.block_on(async {
-            tokio::select! {
-                begun = tokio::time::timeout(LISTEN_WITHIN, actors.listen()) => match begun {
-                    Ok(true) => None,
-                    Ok(false) | Err(_) => Some("the simulated meeting did not begin"),
-                },
-                _ = stops.recv() => Some("stopped before the simulated meeting began; nothing was recorded"),
-            }
-        });
-        failure.map_or(Ok(actors), |sentence| Err(Failure { sentence: sentence.into(), code: 1 }))
-    }
-
-    /// Waits until they listen; false when they have ended instead.
-    async fn listen(&mut self) -> bool {
-        while !self.folder.join("actors").exists() {
-            if self.process.try_wait().is_ok_and(|status| status.is_some()) {
-                return false;
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-        true
-    }
-
-    pub(super) fn room(&self) -> Room {
-        Room::Rehearsal { socket: self.folder.join("actors") }
-    }
-}
-
-impl Drop for Actors {
-    fn drop(&mut self) {
-        // Not waited for yet, so the number is still theirs.
-        if let Ok(None) = self.process.try_wait() {
-            let _ = kill(Pid::from_raw(self.process.id() as i32), Signal::SIGKILL);
-        }
-        let _ = self.process.wait();
-        let _ = std::fs::remove_dir_all(&self.folder);
-    }
-}
-
-/// Has a process of its own look at a rehearsal's file: the supervisor decodes nothing. `None` when it has no test cards.
-fn measured_sync(file: &Path, config_file: Option<&Path>) -> Option<SyncFigure> {
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("roomcast").args(own_arguments(config_file, "inspect")).arg(file).arg("--json");
-    without_secrets(&mut command);
-    let output = command.stdin(Stdio::null()).output().ok()?;
-    serde_json::from_slice::<Inspection>(&output.stdout).ok()?.sync
 }

@@ -187,7 +187,7 @@ pub(super) fn object(rest: &str, number: usize) -> Result<UploadTarget, Failure>
     let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
     let is_bucket = (3..=63).contains(&bucket.len()) && bucket.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
     if !is_bucket {
-        return Err(Failure::operator(format_args!("--to s3://{rest}: a bucket has 3 to 63 letters, digits, dots and -")));
+        return Err(Failure::operator(format_args!("s3://{rest}: a bucket has 3 to 63 letters, digits, dots and -")));
     }
     let is_key = key.to_ascii_lowercase().ends_with(".mp4")
         && key.len() <= 1000
@@ -195,7 +195,7 @@ pub(super) fn object(rest: &str, number: usize) -> Result<UploadTarget, Failure>
         && !key.contains(char::is_control);
     if !is_key {
         return Err(Failure::operator(format_args!(
-            "--to s3://{rest}: after the bucket comes the name of the object, which ends in .mp4"
+            "s3://{rest}: after the bucket comes the name of the object, which ends in .mp4"
         )));
     }
     let storage = if number == 1 { STORAGE.to_owned() } else { format!("{STORAGE}-{number}") };

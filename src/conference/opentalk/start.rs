@@ -117,7 +117,7 @@ impl From<ExchangeError> for StartError {
             ExchangeError::Unreachable(source) => Self::Unreachable(source),
             ExchangeError::NotSecure(source) => Self::NotSecure(source),
             ExchangeError::TooSlow => Self::TooSlow,
-            ExchangeError::Protocol | ExchangeError::TooLarge => Self::NotUnderstood,
+            ExchangeError::Protocol | ExchangeError::TooLarge(_) => Self::NotUnderstood,
         }
     }
 }

@@ -33,9 +33,9 @@ const SHARED: &str = "not needed: services share the Orders of one queue among t
 const ONE_ENCODING: &str =
     "not needed: the programme is encoded once for everybody who gets it; see [programme] and [renditions].";
 pub(super) const NO_WINDOW: &str = "not needed: there is no window to look into; a live destination of your own shows the same.";
-const PROCESSOR: &str = "not needed: pictures are encoded by the processor, about half a core for 720p.";
+const HARDWARE: &str = "not taken over: pictures are encoded by the processor, about half a core for 720p; with programme.encoder = \"auto\" hardware does it where it can.";
 const PARTS: &str = "not needed: how long the parts of an upload are follows from the length of the recording.";
-const LOAD: &str = "not needed: how many Sessions this machine takes at once is said by serve.slots.";
+const LOAD: &str = "not taken over: serve.slots says how many Sessions run at once, and [admission] what the machine must have left for another one; admission.cpu_percent counts what that one will use, too.";
 
 /// Every key of every version.
 pub(super) const KEYS: [(&str, Fate); 34] = [
@@ -63,8 +63,8 @@ pub(super) const KEYS: [(&str, Fate); 34] = [
     ("recorder.clock_format", Fate::Looked(Look::Clock)),
     ("recorder.display", Fate::Remark(NO_WINDOW)),
     ("recorder.max_load", Fate::Remark(LOAD)),
-    ("recorder.hardware_acceleration.manufacturer", Fate::Remark(PROCESSOR)),
-    ("recorder.hardware_acceleration.device", Fate::Remark(PROCESSOR)),
+    ("recorder.hardware_acceleration.manufacturer", Fate::Remark(HARDWARE)),
+    ("recorder.hardware_acceleration.device", Fate::Remark(HARDWARE)),
     ("recorder.sinks", Fate::Looked(Look::Sinks)),
     ("recorder.sink", Fate::Looked(Look::SinkKind)),
     ("recorder.rtmp_uri", Fate::Looked(Look::Stream)),

@@ -132,6 +132,9 @@ const FROM_KEYS: &str = r#"# Made by `roomcast import-config`. What is not said 
 [controller]
 url = "https://controller.example.org"
 
+[serve]
+recordings = ["controller"]
+
 [strip]
 clock = "%x %X %Z"
 
@@ -163,10 +166,12 @@ fn a_file_of_each_era_becomes_a_configuration_of_ours() {
             "livekit.url: it says not how to speak to the server; ws:// is taken, and wss:// is better where the server has it.",
             "recorder.display, recorder.sinks.type: not needed: there is no window to look into; a live destination of your own shows \
              the same.",
-            "recorder.max_load: not needed: how many Sessions this machine takes at once is said by serve.slots.",
-            "recorder.hardware_acceleration.manufacturer, recorder.hardware_acceleration.device: not needed: pictures are encoded by \
-             the processor, about half a core for 720p.",
-            "recorder.sinks.type: not needed: recordings are MP4, and serve.recordings says where they go.",
+            "recorder.max_load: not taken over: serve.slots says how many Sessions run at once, and [admission] what the machine must \
+             have left for another one; admission.cpu_percent counts what that one will use, too.",
+            "recorder.hardware_acceleration.manufacturer, recorder.hardware_acceleration.device: not taken over: pictures are encoded by \
+             the processor, about half a core for 720p; with programme.encoder = \"auto\" hardware does it where it can.",
+            "recorder.sinks.type: not needed: recordings are MP4, and serve.recordings says where they go, with \"controller\" among it \
+             to their meeting.",
             "recorder.sinks.location: recordings are MP4, and each has a name of its own in the same folder.",
             "recorder.sinks.location: `--to stream` streams there; in rooms of OpenTalk the moderators choose where streams go.",
             "recorder.sinks.audio_bitrate, recorder.sinks.audio_rate, recorder.sinks.video_bitrate, \
@@ -186,6 +191,7 @@ fn a_file_of_each_era_becomes_a_configuration_of_ours() {
              on, are not taken yet; for controllers 0.20 to 0.33 fill in [keycloak] and [rabbitmq].",
             "controller.upload_chunk_size: not needed: how long the parts of an upload are follows from the length of the recording.",
             "orchestrator.url, orchestrator.api_key: not needed: services share the Orders of one queue among themselves.",
+            "controller.url: recordings go to the controller, as they did; a place beside it in serve.recordings keeps another copy.",
             "monitoring.port: health is answered there; status and metrics need a token of operators as well, see http.token_file.",
         ]
     );
@@ -214,9 +220,21 @@ fn each_key_has_its_fate() {
         ("auth.issuer", one("auth.issuer", "\"http://id/realms/x\""), "[keycloak]\nissuer = \"http://id/realms/x\"\n"),
         ("auth.client_id", one("auth.client_id", "\"Obelisk\""), "[keycloak]\nclient_id = \"Obelisk\"\n"),
         ("auth.client_secret", one("auth.client_secret", text), "[keycloak]\nclient_secret_file = \"/run/secrets/keycloak\"\n"),
-        ("controller.url", one("controller.url", "\"http://c:1/x\""), "[controller]\nurl = \"http://c:1/x\"\n"),
-        ("controller.domain", one("controller.domain", "\"c:1\""), "[controller]\nurl = \"https://c:1\"\n"),
-        ("controller.insecure", "[controller]\ninsecure = true\ndomain = \"c\"\n".into(), "[controller]\nurl = \"http://c\"\n"),
+        (
+            "controller.url",
+            one("controller.url", "\"http://c:1/x\""),
+            "[controller]\nurl = \"http://c:1/x\"\n\n[serve]\nrecordings = [\"controller\"]\n",
+        ),
+        (
+            "controller.domain",
+            one("controller.domain", "\"c:1\""),
+            "[controller]\nurl = \"https://c:1\"\n\n[serve]\nrecordings = [\"controller\"]\n",
+        ),
+        (
+            "controller.insecure",
+            "[controller]\ninsecure = true\ndomain = \"c\"\n".into(),
+            "[controller]\nurl = \"http://c\"\n\n[serve]\nrecordings = [\"controller\"]\n",
+        ),
         ("controller.api_key", one("controller.api_key", "\"a:b\""), ""),
         ("controller.upload_chunk_size", one("controller.upload_chunk_size", "5242880"), ""),
         (

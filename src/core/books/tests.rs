@@ -2,15 +2,12 @@ use std::time::Duration;
 
 use super::*;
 use crate::fault::{Blame, Retry, Scope};
+use crate::made_up::id;
 
 const ASKED: ConsentRule = ConsentRule::Asked { call_in_included: false };
 
 fn at(s: u64) -> SessionTime {
     SessionTime::from_millis(s * 1000)
-}
-
-fn id(name: &str) -> ParticipantId {
-    ParticipantId::new(name)
 }
 
 fn file() -> TargetId {
@@ -239,4 +236,23 @@ fn instants_lie_where_the_takes_of_a_film_put_them() {
     assert_eq!(film.position(at(15)), None);
     film.begins(at(20));
     assert_eq!(film.position(at(21)), Some(Duration::from_secs(5)));
+    // The writer knows better.
+    film.lies(at(20), Duration::from_millis(4_500));
+    assert_eq!(film.position(at(21)), Some(Duration::from_millis(5_500)));
+    film.ends(at(22));
+    film.lies(at(22), Duration::ZERO);
+    film.begins(at(30));
+    assert_eq!(film.position(at(31)), Some(Duration::from_millis(7_500)));
+}
+
+#[test]
+fn where_a_film_goes_on_that_somebody_else_began_is_known_when_its_writer_says_it() {
+    let mut film = FilmClock::of_a_begun_film();
+    film.begins(at(10));
+    assert_eq!(film.position(at(11)), None);
+    film.lies(at(10), Duration::from_secs(300));
+    assert_eq!(film.position(at(11)), Some(Duration::from_secs(301)));
+    film.ends(at(12));
+    film.begins(at(20));
+    assert_eq!(film.position(at(20)), Some(Duration::from_secs(302)));
 }

@@ -36,21 +36,7 @@ pub(super) fn size(width_px: u32, height_px: u32) -> CanvasSize {
 }
 
 pub(super) fn seat(name: &str, part: Part, arrival: u64) -> Seat {
-    let participant = ParticipantId::new(name);
-    let kind = if part == Part::Screen { TrackKind::Screen } else { TrackKind::Camera };
-    let video = Some(TrackId::new(participant.clone(), kind));
-    Seat {
-        participant,
-        name: Pii::new(name),
-        part,
-        video,
-        muted: false,
-        speaking: false,
-        role: Role::Attendee,
-        hand: None,
-        floor: false,
-        arrival,
-    }
+    Seat::new(ParticipantId::new(name), Pii::new(name), part, arrival).with_video()
 }
 
 pub(super) fn stage(people: u64) -> Stage {

@@ -100,12 +100,9 @@ impl Splice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::made_up::at;
 
     const FRAME: Duration = Duration::from_millis(20);
-
-    fn at(ms: u64) -> SessionTime {
-        SessionTime::from_millis(ms)
-    }
 
     #[test]
     fn pictures_are_the_slates_from_the_pause_to_the_resumption() {

@@ -9,24 +9,13 @@ mod scenes;
 use crate::fault::{Blame, Retry, Scope};
 use crate::ids::{ParticipantId, TrackId, TrackKind};
 use crate::layout::Layout;
+use crate::made_up::{at, id, track};
 use crate::scene::{CanvasSize, Content};
 use crate::secret::Pii;
 use crate::target::TargetState;
 
 use super::*;
 use crate::conference::EndReason;
-
-fn at(ms: u64) -> SessionTime {
-    SessionTime::from_millis(ms)
-}
-
-fn id(name: &str) -> ParticipantId {
-    ParticipantId::new(name)
-}
-
-fn track(name: &str, kind: TrackKind) -> TrackId {
-    TrackId::new(id(name), kind)
-}
 
 fn file() -> TargetId {
     TargetId::new("file")

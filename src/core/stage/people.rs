@@ -305,16 +305,9 @@ impl People {
             if let Some(screen) = person.tracks.get(&TrackKind::Screen).filter(|screen| !screen.muted) {
                 rank.push((0, u64::MAX - screen.arrival, 0, seats.len()));
                 seats.push(Seat {
-                    participant: id.clone(),
-                    name: person.name.clone(),
-                    part: Part::Screen,
                     video: allowed(TrackKind::Screen),
-                    muted: false,
-                    speaking: false,
                     role: person.role,
-                    hand: None,
-                    floor: false,
-                    arrival: screen.arrival,
+                    ..Seat::new(id.clone(), person.name.clone(), Part::Screen, screen.arrival)
                 });
             }
             let floor = self.floor.holder() == Some(id);

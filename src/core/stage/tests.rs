@@ -1,21 +1,9 @@
 use crate::conference::{Facts, Hand, Role};
 use crate::ids::TrackKind;
+use crate::made_up::{at, id, track};
 use crate::supervision::Caution;
-use crate::time::SessionTime;
 
 use super::*;
-
-fn at(ms: u64) -> SessionTime {
-    SessionTime::from_millis(ms)
-}
-
-fn id(name: &str) -> ParticipantId {
-    ParticipantId::new(name)
-}
-
-fn track(name: &str, kind: TrackKind) -> TrackId {
-    TrackId::new(id(name), kind)
-}
 
 fn room(names: &[&str]) -> People {
     let mut people = People::default();

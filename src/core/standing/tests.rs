@@ -1,10 +1,7 @@
 //! What is told about a Target, and when, on virtual time.
 
 use super::*;
-
-fn at(ms: u64) -> SessionTime {
-    SessionTime::from_millis(ms)
-}
+use crate::made_up::at;
 
 fn failed() -> Standing {
     Standing::Error { code: "destination_failed", message: "The destination refuses the stream.".to_owned() }

@@ -1,13 +1,10 @@
-use crate::ids::{ParticipantId, TrackKind};
+use crate::ids::TrackKind;
+use crate::made_up::track;
 
 use super::*;
 
 fn at(seconds: u64) -> SessionTime {
     SessionTime::from_millis(seconds * 1000)
-}
-
-fn track(name: &str, kind: TrackKind) -> TrackId {
-    TrackId::new(ParticipantId::new(name), kind)
 }
 
 /// All actions since the last call.

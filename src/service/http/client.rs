@@ -5,14 +5,15 @@
 
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, HOST};
 use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
 use recorder_core::secret::Secret;
 use tokio::net::TcpStream;
 use url::Url;
+
+use crate::exchange::{self, ExchangeError};
 
 /// From the first question to the last byte.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -67,7 +68,6 @@ impl Client {
     }
 
     async fn exchange(&self, method: Method, path: &[&str], body: String) -> Result<(StatusCode, Bytes), ClientError> {
-        let protocol = |_| ClientError::Protocol(self.place());
         let mut url = self.url.clone();
         url.path_segments_mut().map_err(|()| ClientError::Address)?.pop_if_empty().extend(path);
         let mut request = Request::builder().method(method).uri(url.path()).header(HOST, self.place());
@@ -77,23 +77,9 @@ impl Client {
         let request = request.body(Full::new(Bytes::from(body))).map_err(|_| ClientError::Token)?;
         let unreachable = |error: std::io::Error| ClientError::Unreachable(self.place(), crate::config::reason(&error));
         let stream = TcpStream::connect(self.place()).await.map_err(unreachable)?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(protocol)?;
-        let answer = async {
-            let response = sender.send_request(request).await.map_err(protocol)?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), LARGEST).collect().await;
-            let body = body.map_err(|_| ClientError::Protocol(self.place()))?;
-            Ok((status, body.to_bytes()))
-        };
-        tokio::pin!(connection, answer);
-        let mut is_open = true;
-        loop {
-            tokio::select! {
-                result = &mut answer => return result,
-                // What has come is still read after the server has closed.
-                _ = &mut connection, if is_open => is_open = false,
-            }
-        }
+        let answer = exchange::talk(stream, request, |response| exchange::whole(response, LARGEST)).await;
+        let (head, body) = answer.map_err(|_: ExchangeError| ClientError::Protocol(self.place()))?.into_parts();
+        Ok((head.status, body.into()))
     }
 
     /// `HOST:PORT`.

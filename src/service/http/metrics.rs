@@ -12,7 +12,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use recorder_core::admission::{Machine, Shortage};
 
-use super::status::{Health, SESSION_STATES, STATES, TargetStatus, places, session_word, shortage_word, targets};
+use super::status::{Health, SESSION_STATES, STATES, TargetStatus, places, session_word, targets};
 use crate::service::board::{Board, Load, Posted, Totals};
 use crate::service::usage::own_cpu;
 
@@ -170,7 +170,7 @@ fn load(seen: &Seen, value: fn(&Machine) -> f64) -> Vec<Sample> {
 fn too_little(seen: &Seen) -> Vec<Sample> {
     let of = |load: &Load| {
         let shortage = load.shortage;
-        let sample = move |of| (vec![("of", shortage_word(of).to_owned())], f64::from(u8::from(shortage == Some(of))));
+        let sample = move |of: Shortage| (vec![("of", of.word().to_owned())], f64::from(u8::from(shortage == Some(of))));
         Shortage::ALL.map(sample)
     };
     seen.load.iter().flat_map(of).collect()

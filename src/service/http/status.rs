@@ -3,7 +3,6 @@
 //! In: the [`Board`]. Out: JSON objects; the command line reads the same types. Nothing in them is a key or the name of a person: what is shown comes from
 //! types that hold neither.
 
-use recorder_core::admission::Shortage;
 use recorder_core::controller_upload::State as FilmState;
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::live::LiveState;
@@ -70,17 +69,8 @@ impl MachineStatus {
             disk_free_bytes: machine.disk_free,
             disk_bytes: machine.disk_size,
             files_free: machine.files_free,
-            too_little: shortage.map(|shortage| shortage_word(shortage).to_owned()),
+            too_little: shortage.map(|shortage| shortage.word().to_owned()),
         })
-    }
-}
-
-pub(super) fn shortage_word(shortage: Shortage) -> &'static str {
-    match shortage {
-        Shortage::Cpu => "cpu",
-        Shortage::Memory => "memory",
-        Shortage::Disk => "disk",
-        Shortage::Files => "files",
     }
 }
 

@@ -15,12 +15,17 @@ use crate::service::order::RecordingStand;
 impl Session<'_> {
     fn live_stands(&mut self, target: &TargetId, state: LiveState) {
         self.streaming_since.get_or_insert_with(|| (self.clock)());
+        let stood = self.outcome.last.lives.iter().find(|stand| stand.id == *target).and_then(|stand| stand.state.as_ref());
         match &state {
             LiveState::Retrying { attempt, reason, .. } | LiveState::Refused { attempt, reason, .. } => {
                 tracing::warn!(target.id = %target, attempt, reason = reason.sentence(), "not on air");
             }
             LiveState::Connecting => tracing::debug!(target.id = %target, "connecting"),
             LiveState::Live => tracing::info!(target.id = %target, "on air"),
+            // How late it is changes all the time, and the status says it.
+            LiveState::Behind { by_s } if matches!(stood, Some(LiveState::Behind { .. })) => {
+                tracing::debug!(target.id = %target, by_s, "still late");
+            }
             LiveState::Behind { by_s } => tracing::warn!(target.id = %target, by_s, "on air, late"),
             LiveState::Ended => tracing::info!(target.id = %target, "no longer on air"),
         }
@@ -92,8 +97,9 @@ impl Session<'_> {
                     self.stands(SessionState::Live);
                 }
             }
-            FromWorker::TakeBegan { target, take, at } => {
+            FromWorker::TakeBegan { target, take, at, film } => {
                 tracing::info!(target.id = %target, take = take.0, %at, "recording");
+                self.books.take_lies(&target, at, film);
                 self.recording_stand(&target).began(at);
                 self.takes = self.takes.max(take.0);
                 self.outcome.last.recording = true;

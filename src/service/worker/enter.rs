@@ -12,7 +12,7 @@ use crate::conference::opentalk::{self, FormerTarget, FormerWorker, OpenTalkSett
 use crate::conference::rehearsal::{self, RehearsalSettings};
 use crate::livekit::token_source::TokenSource;
 use crate::media::MediaSink;
-use crate::service::job::{ConferenceJob, Job, WantedTarget};
+use crate::service::job::{ConferenceJob, Job, OpenTalkEntrance, WantedTarget};
 use crate::trust::Trust;
 
 /// Enters, at once and in the background.
@@ -28,11 +28,12 @@ pub(super) fn enter(
 ) -> Result<ConferenceHandle, WorkerError> {
     let capture = Box::new(ClockModel::new());
     Ok(match &job.conference {
-        ConferenceJob::OpenTalk { controller, ca_file, livekit_ca_file, display_name, follows } => {
+        ConferenceJob::OpenTalk { entrance, follows } => {
+            let OpenTalkEntrance { controller, ca_file, livekit_ca_file, display_name } = entrance;
             let controller = Controller::at(controller, Trust::load(ca_file.as_deref())?)?;
             let media_trust = Trust::load(livekit_ca_file.as_deref())?;
             let mut settings = OpenTalkSettings::new(controller, display_name, media_trust, clock, capture);
-            settings.ingest.mixer_delay = job.mixer_delay;
+            settings.ingest.mixer_delay = job.course.mixer_delay;
             let mut resumed = job.commanded.iter().flat_map(|commanded| &commanded.resumed);
             let recording = resumed.find(|resumed| resumed.what == WantedTarget::Recording).map(|resumed| resumed.target.clone());
             let wanted = job.commanded.iter().flat_map(|commanded| &commanded.wanted);
@@ -43,7 +44,7 @@ pub(super) fn enter(
         ConferenceJob::LiveKit { url, token, refreshed, ca_file } => {
             let mut settings = LiveKitSettings::new(url.clone(), token.clone(), Trust::load(ca_file.as_deref())?, clock, capture);
             settings.refreshed.clone_from(refreshed);
-            settings.ingest.mixer_delay = job.mixer_delay;
+            settings.ingest.mixer_delay = job.course.mixer_delay;
             livekit_room::enter(settings, media, tokens)
         }
         ConferenceJob::Rehearsal { socket } => {

@@ -124,10 +124,10 @@ impl Worker {
 
     fn recording_says(&mut self, target: TargetId, report: RecordingReport) {
         let report = match report {
-            RecordingReport::Began { at, file } => {
+            RecordingReport::Began { at, file, film } => {
                 self.deliveries.names(&target, &file);
                 let take = self.deliveries.take(&target);
-                self.say(FromWorker::TakeBegan { target, take, at });
+                self.say(FromWorker::TakeBegan { target, take, at, film });
                 return;
             }
             RecordingReport::Gap { missed, fault } => {

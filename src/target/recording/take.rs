@@ -172,9 +172,10 @@ impl<S: PacketSource, R: FnMut(RecordingReport)> Take<'_, S, R> {
             tracing::warn!(late_ms = at.since(self.settings.start).as_millis(), "the Take begins late");
         }
         writer.begin_take(at).map_err(|source| unusable(&file, source))?;
-        let file_time_ns = u64::try_from(writer.take_file_time().as_nanos()).unwrap_or(u64::MAX);
+        let film = writer.take_file_time();
+        let file_time_ns = u64::try_from(film.as_nanos()).unwrap_or(u64::MAX);
         note_begin(self.disk, &mut spool, self.settings.take, at, file_time_ns)?;
-        (self.report)(RecordingReport::Began { at, file: file.path().to_path_buf() });
+        (self.report)(RecordingReport::Began { at, file: file.path().to_path_buf(), film });
         self.open =
             Some(Open { spool, file, writer, until: at, samples: 0, video_ended: false, sound_ended: false, limit: None });
         Ok(())

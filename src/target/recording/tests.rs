@@ -91,7 +91,8 @@ fn two_takes_hold_exactly_what_lies_between_their_borders() {
         running.put(programme(from - 2, from + 5));
         // Still connected: it ends by itself.
         let reports: Vec<_> = running.reports.iter().collect();
-        assert_eq!(reports[0], RecordingReport::Began { at: begin, file: folder.join("recording.mp4") });
+        let film = Duration::from_secs(3 * u64::from(take - 1));
+        assert_eq!(reports[0], RecordingReport::Began { at: begin, file: folder.join("recording.mp4"), film });
         let Some(RecordingReport::Ended { until: Some(until), bytes }) = reports.last() else { panic!("{reports:?}") };
         assert!(*until <= begin + Duration::from_secs(3) && *until > begin + Duration::from_millis(2970), "{until}");
         assert_eq!(*bytes, std::fs::metadata(folder.join("recording.mp4")).unwrap().len());

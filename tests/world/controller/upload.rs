@@ -99,6 +99,7 @@ pub(super) async fn receive(shared: &Shared, mut stream: impl Wire, upload: Uplo
             }
             UploadFate::Slow(pause) => {
                 frames::ping(&mut stream).await?;
+                // The fate itself: a controller that takes its time for each part. Nothing is waited for by it.
                 tokio::time::sleep(pause).await;
             }
             _ => {}

@@ -188,7 +188,9 @@ impl<'a> Judge<'a> {
         self.promise(first.abs() < 0.001, format!("the first picture is at {first:.4} s"));
         let is_gap = |pair: &&[f64]| (pair[1] - pair[0] - 1.0 / fps).abs() * 1000.0 >= 1.0;
         let gaps: Vec<_> = times.windows(2).filter(is_gap).map(|pair| pair[0]..pair[1]).collect();
-        let seen = format!("pictures are at most {worst:.3} ms from {fps} a second");
+        let at: Vec<String> = gaps.iter().map(|gap| format!("{:.2} s", gap.start)).collect();
+        let at = if at.is_empty() { String::new() } else { format!(", at {}", at.join(", ")) };
+        let seen = format!("pictures are at most {worst:.3} ms from {fps} a second{at}");
         self.promise_or_excuse(gaps.is_empty(), seen, &[Part::Way, Part::Encoder], &gaps, times.len())
     }
 

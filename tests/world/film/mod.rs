@@ -79,10 +79,17 @@ impl fmt::Display for Stall {
 impl Film {
     /// Reads the whole film. Panics, with what ffmpeg said, if the file cannot be opened at all.
     pub fn watch(path: &Path, tiles: &[TileRect]) -> Film {
-        let facts = probe::probe(path);
+        Self::watch_from(path, tiles, 0.0)
+    }
+
+    /// The same from this second of the film on, which must not be the very time of a picture; what was before is not looked at.
+    pub fn watch_from(path: &Path, tiles: &[TileRect], from_s: f64) -> Film {
+        let mut facts = probe::probe(path);
+        facts.picture_times_s.retain(|at_s| *at_s >= from_s);
+        facts.sound_start_s = facts.sound_start_s.map(|start_s| start_s.max(from_s));
         let mut complaints = String::new();
-        let pictures = watch_pictures(path, &facts, tiles, &mut complaints);
-        let sound = facts.sound_start_s.map(|start_s| Sound::new(start_s, hear(path, &mut complaints)));
+        let pictures = watch_pictures(path, &facts, tiles, from_s, &mut complaints);
+        let sound = facts.sound_start_s.map(|start_s| Sound::new(start_s, hear(path, from_s, &mut complaints)));
         let film = Film {
             path: path.to_owned(),
             width: facts.width,
@@ -125,9 +132,13 @@ impl Film {
     }
 }
 
-fn ffmpeg(path: &Path, output: &[&str]) -> std::process::Child {
+fn ffmpeg(path: &Path, from_s: f64, output: &[&str]) -> std::process::Child {
+    // From the very beginning nothing is sought: an edit list must be followed as it stands.
+    let seek = if from_s > 0.0 { vec!["-ss".to_owned(), from_s.to_string()] } else { Vec::new() };
     Command::new("ffmpeg")
-        .args(["-nostdin", "-v", "error", "-threads", "2", "-i"])
+        .args(["-nostdin", "-v", "error", "-threads", "2"])
+        .args(seek)
+        .arg("-i")
         .arg(path)
         .args(output)
         .arg("-")
@@ -154,13 +165,13 @@ fn drain(mut child: std::process::Child, complaints: &mut String, mut take: impl
     }
 }
 
-fn watch_pictures(path: &Path, facts: &probe::Facts, tiles: &[TileRect], complaints: &mut String) -> Vec<Picture> {
+fn watch_pictures(path: &Path, facts: &probe::Facts, tiles: &[TileRect], from_s: f64, complaints: &mut String) -> Vec<Picture> {
     if facts.width == 0 {
         return Vec::new();
     }
     let mut pictures = Vec::new();
     let mut buffer = vec![0; facts.width * facts.height * 3 / 2];
-    let child = ffmpeg(path, &["-map", "0:v:0", "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "yuv420p"]);
+    let child = ffmpeg(path, from_s, &["-map", "0:v:0", "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "yuv420p"]);
     drain(child, complaints, |out| {
         while out.read_exact(&mut buffer).is_ok() {
             let picture = eye::Raw::new(&buffer, facts.width, facts.height);
@@ -171,9 +182,9 @@ fn watch_pictures(path: &Path, facts: &probe::Facts, tiles: &[TileRect], complai
     pictures
 }
 
-fn hear(path: &Path, complaints: &mut String) -> Vec<f32> {
+fn hear(path: &Path, from_s: f64, complaints: &mut String) -> Vec<f32> {
     let mut bytes = Vec::new();
-    let child = ffmpeg(path, &["-map", "0:a:0", "-ac", "1", "-ar", "48000", "-f", "f32le"]);
+    let child = ffmpeg(path, from_s, &["-map", "0:a:0", "-ac", "1", "-ar", "48000", "-f", "f32le"]);
     drain(child, complaints, |out| {
         out.read_to_end(&mut bytes).expect("sound is read");
     });
