@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Admission {
-    /// What is looked at: `cpu`, `memory`, `disk`. With none only `serve.slots` counts.
+    /// What is looked at: `cpu`, `memory`, `disk`, `files` (descriptors that the process may still open). With none only `serve.slots` counts.
     pub limits: Vec<Limit>,
     /// How much of all processors may be in use with the new Session, in percent, 10 to 100. The first Session is taken whatever is in use.
     #[schemars(with = "u16")]
@@ -35,12 +35,14 @@ pub enum Limit {
     Memory,
     /// Space in the spool.
     Disk,
+    /// Descriptors of the process.
+    Files,
 }
 
 impl Default for Admission {
     fn default() -> Self {
         Self {
-            limits: vec![Limit::Cpu, Limit::Memory, Limit::Disk],
+            limits: vec![Limit::Cpu, Limit::Memory, Limit::Disk, Limit::Files],
             cpu_percent: 80,
             session_cpu_percent: 80,
             session_memory_mib: 300,
@@ -59,6 +61,7 @@ impl Admission {
             memory: has(Limit::Memory),
             disk_bytes_per_s: has(Limit::Disk).then_some(bytes_per_s),
             low_disk_percent: u64::from(self.low_disk_percent),
+            files: has(Limit::Files),
         }
     }
 }

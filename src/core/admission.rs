@@ -4,7 +4,8 @@
 //! measures nothing and reads no clock. It ends nothing: what a full disk means for Sessions that run is up to whoever asks.
 //!
 //! A Session that has just begun costs less than it will: for [`YOUNG`] it counts at least at its reserved cost. The disk is promised for [`AHEAD`] of each
-//! Session's time, so that two Sessions are not promised the same space. The first Session is never refused for its processor time: a small machine
+//! Session's time, so that two Sessions are not promised the same space. Descriptors are counted before they run out, because a process without any could not even
+//! say so. The first Session is never refused for its processor time: a small machine
 //! leaves pictures out, and says so, but it works.
 
 use std::collections::BTreeMap;
@@ -19,6 +20,8 @@ pub const YOUNG: Duration = Duration::from_secs(15);
 pub const AHEAD: Duration = Duration::from_secs(2 * 3600);
 /// So many bytes of the disk are promised to nobody.
 pub const DISK_RESERVE: u64 = 1 << 30;
+/// So many descriptors must be left for a Session: its worker's socket, its files, its uploads, and the way to the controller.
+pub const FILES: u64 = 64;
 /// A disk that was full is one no longer when so many percent more are free.
 const RECOVERED_BY: u64 = 1;
 
@@ -35,6 +38,8 @@ pub struct Limits {
     pub disk_bytes_per_s: Option<u64>,
     /// With so many percent of the disk free, or less, recordings end.
     pub low_disk_percent: u64,
+    /// Whether descriptors are looked at.
+    pub files: bool,
 }
 
 /// What a Session costs.
@@ -59,6 +64,8 @@ pub struct Machine {
     pub disk_free: u64,
     /// Bytes of the disk that the spool is on.
     pub disk_size: u64,
+    /// Descriptors that this process may still open.
+    pub files_free: u64,
 }
 
 /// What there is too little of.
@@ -70,11 +77,13 @@ pub enum Shortage {
     Memory,
     /// Space for recordings.
     Disk,
+    /// Descriptors.
+    Files,
 }
 
 impl Shortage {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Cpu, Self::Memory, Self::Disk];
+    pub const ALL: [Self; 4] = [Self::Cpu, Self::Memory, Self::Disk, Self::Files];
 
     /// One word for operators and programs.
     pub fn word(self) -> &'static str {
@@ -82,6 +91,7 @@ impl Shortage {
             Self::Cpu => "cpu",
             Self::Memory => "memory",
             Self::Disk => "disk",
+            Self::Files => "files",
         }
     }
 
@@ -95,6 +105,7 @@ impl Shortage {
                 "All recorders are at work: their machines have no memory left. Try again when another meeting is over."
             }
             Self::Disk => "The recorder has too little space for another recording. Its operator can make room.",
+            Self::Files => "The recorder may not open enough files for another recording. Its operator can allow it more.",
         }
     }
 }
@@ -181,7 +192,8 @@ impl Admission {
                 return Some(Shortage::Disk);
             }
         }
-        None
+        let to_come = young().fold(FILES, |files, _| files + FILES);
+        (self.limits.files && machine.files_free < to_come).then_some(Shortage::Files)
     }
 }
 
@@ -196,12 +208,12 @@ mod tests {
 
     fn limits() -> Limits {
         let session = Cost { cpu: 0.8, memory: 300 * MIB };
-        Limits { cpu_share: Some(0.8), session, memory: true, disk_bytes_per_s: Some(RATE), low_disk_percent: 5 }
+        Limits { cpu_share: Some(0.8), session, memory: true, disk_bytes_per_s: Some(RATE), low_disk_percent: 5, files: true }
     }
 
     /// Four idle processors, and much of everything.
     fn idle() -> Machine {
-        Machine { cpus: 4.0, cpu_used: 0.0, memory_free: 8 * GIB, disk_free: 60 * GIB, disk_size: 100 * GIB }
+        Machine { cpus: 4.0, cpu_used: 0.0, memory_free: 8 * GIB, disk_free: 60 * GIB, disk_size: 100 * GIB, files_free: 1000 }
     }
 
     fn id(n: u32) -> SessionId {
@@ -239,6 +251,8 @@ mod tests {
             (0, Machine { disk_free: two_hours + GIB - 1, disk_size: 20 * GIB, ..idle() }, Some(Shortage::Disk)),
             // Five percent, however much that is.
             (0, Machine { disk_free: 50 * GIB, disk_size: 1000 * GIB, ..idle() }, Some(Shortage::Disk)),
+            (3, Machine { files_free: 64, ..idle() }, None),
+            (3, Machine { files_free: 63, ..idle() }, Some(Shortage::Files)),
             // All at once: what there is too little of first.
             (1, Machine { cpu_used: 4.0, memory_free: 0, disk_free: 0, ..idle() }, Some(Shortage::Cpu)),
         ];
@@ -273,6 +287,11 @@ mod tests {
         assert_eq!(admission.shortage(at(1)), None, "250 MiB are still to come, and 300 are wanted");
         assert_eq!(running(2, tight, small).shortage(at(1)), Some(Shortage::Memory));
         assert_eq!(running(2, tight, small).shortage(at(15)), None);
+
+        let tight = Machine { files_free: 191, ..idle() };
+        assert_eq!(running(1, tight, small).shortage(at(1)), None);
+        assert_eq!(running(2, tight, small).shortage(at(1)), Some(Shortage::Files), "128 are still to come, and 64 are wanted");
+        assert_eq!(running(2, tight, small).shortage(at(15)), None);
     }
 
     #[test]
@@ -303,7 +322,7 @@ mod tests {
 
     #[test]
     fn each_limit_can_be_switched_off() {
-        let nothing = Machine { cpus: 1.0, cpu_used: 1.0, memory_free: 0, disk_free: 0, disk_size: GIB };
+        let nothing = Machine { cpus: 1.0, cpu_used: 1.0, memory_free: 0, disk_free: 0, disk_size: GIB, files_free: 0 };
         let refused = |limits: Limits| {
             let mut admission = Admission::new(limits);
             admission.began(id(0), at(0));
@@ -315,6 +334,8 @@ mod tests {
         assert_eq!(refused(limits), (Some(Shortage::Memory), true));
         let limits = Limits { memory: false, ..limits };
         assert_eq!(refused(limits), (Some(Shortage::Disk), true));
-        assert_eq!(refused(Limits { disk_bytes_per_s: None, ..limits }), (None, false));
+        let limits = Limits { disk_bytes_per_s: None, ..limits };
+        assert_eq!(refused(limits), (Some(Shortage::Files), false));
+        assert_eq!(refused(Limits { files: false, ..limits }), (None, false));
     }
 }

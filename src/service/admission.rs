@@ -1,6 +1,6 @@
 //! Measures what a machine has left, for [`recorder_core::admission`] to decide by.
 //!
-//! In: /proc, cgroup v2, the spool's disk, and what each Session's workers have used. Out: a [`Measured`] once a second. A task of its own; what it reads, it
+//! In: /proc, cgroup v2, the spool's disk, our own limits, and what each Session's workers have used. Out: a [`Measured`] once a second. A task of its own; what it reads, it
 //! reads on a blocking thread, because a disk may be one behind a network. What cannot be read counts as unlimited: it refuses to stop a service that works.
 //!
 //! Limits of a container count as the machine's: the tightest of `cpu.max` and of `memory.max` from our own cgroup up to the root.
@@ -10,7 +10,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sched::{CpuSet, sched_getaffinity};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::Pid;
 use recorder_core::admission::{Cost, Machine};
@@ -93,7 +95,7 @@ impl Gauge {
         let (cpus, cpu_used) = self.processors();
         let (disk_free, disk_size) = disk(&self.spool);
         let cpu_used = self.used.with(now, cpu_used);
-        let machine = Machine { cpus, cpu_used, memory_free: self.memory_free(), disk_free, disk_size };
+        let machine = Machine { cpus, cpu_used, memory_free: self.memory_free(), disk_free, disk_size, files_free: files_free() };
         self.sessions.retain(|session, _| used.iter().any(|(running, ..)| running == session));
         let costs = used.into_iter().map(|(session, cpu, memory)| {
             let cpu = self.sessions.entry(session.clone()).or_default().with(now, cpu);
@@ -134,6 +136,16 @@ fn read(group: &Path, file: &str) -> Option<String> {
 fn disk(spool: &Path) -> (u64, u64) {
     statvfs(spool)
         .map_or((u64::MAX, 0), |disk| (disk.blocks_available() * disk.fragment_size(), disk.blocks() * disk.fragment_size()))
+}
+
+/// Descriptors that this process may still open. None is left when there is none to count them by.
+fn files_free() -> u64 {
+    let Ok((most, _)) = getrlimit(Resource::RLIMIT_NOFILE) else { return u64::MAX };
+    match fs::read_dir("/proc/self/fd") {
+        Ok(open) => most.saturating_sub(open.count() as u64),
+        Err(error) if error.raw_os_error() == Some(Errno::EMFILE as i32) => 0,
+        Err(_) => u64::MAX,
+    }
 }
 
 /// The line `0::/path` of /proc/self/cgroup (cgroups(7)) as folders, the innermost first.

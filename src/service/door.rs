@@ -131,12 +131,13 @@ mod tests {
 
     fn door(slots: u32) -> Door {
         let session = Cost { cpu: 1.0, memory: 0 };
-        let limits = Limits { cpu_share: Some(1.0), session, memory: true, disk_bytes_per_s: Some(1), low_disk_percent: 5 };
+        let limits =
+            Limits { cpu_share: Some(1.0), session, memory: true, disk_bytes_per_s: Some(1), low_disk_percent: 5, files: true };
         Door::new(slots, Admission::new(limits))
     }
 
     fn seen(cpus: f64, disk_free: u64) -> Measured {
-        let machine = Machine { cpus, cpu_used: 0.0, memory_free: GIB, disk_free, disk_size: 100 * GIB };
+        let machine = Machine { cpus, cpu_used: 0.0, memory_free: GIB, disk_free, disk_size: 100 * GIB, files_free: 1000 };
         Measured { machine, costs: Vec::new() }
     }
 

@@ -9,7 +9,6 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use recorder_core::fault::{Blame, Fault, Retry, Scope};
 use recorder_core::secret::Secret;
 use serde::{Deserialize, Serialize};
@@ -18,6 +17,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::job::optional_secret;
 use super::link::{Link, LinkError, Message};
+use super::process::allow_many_descriptors;
 use crate::clock::SessionClock;
 use crate::graph::lower_this_thread;
 use crate::target::monitor::server::{MonitorSettings, serve};
@@ -105,14 +105,6 @@ pub fn run(stream: UnixStream, listener: TcpListener) -> Result<(), Fault> {
             let sentence = format!("{error}.");
             Fault { scope: Scope::Process, blame: Blame::Us, retry: Retry::After(Duration::ZERO), sentence }
         })
-}
-
-/// Each viewer needs some twenty descriptors.
-fn allow_many_descriptors() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
-    if let Err(error) = raised {
-        tracing::debug!(%error, "the number of descriptors stays as it is");
-    }
 }
 
 async fn watched(stream: UnixStream, listener: TcpListener) -> Result<(), MonitorError> {

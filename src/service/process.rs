@@ -13,7 +13,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
@@ -96,6 +96,15 @@ impl Launcher for OwnMonitor {
 pub fn leave_no_core_dump() -> io::Result<()> {
     // A limit of 0 keeps files away, but not a program that the system gives dumps to; one of 1 byte keeps away both (core(5)).
     Ok(setrlimit(Resource::RLIMIT_CORE, 1, 1)?)
+}
+
+/// From now on this process, and its children, may open as many files as the system allows at all: each Session and each viewer needs some twenty, and the usual
+/// limit is one for programs that wait by `select`.
+pub fn allow_many_descriptors() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        tracing::debug!(%error, "the number of descriptors stays as it is");
+    }
 }
 
 /// Whoever may read the environment of a child finds no secret in it.

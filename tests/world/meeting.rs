@@ -24,6 +24,13 @@ impl<'a> Meeting<'a> {
         Meeting { controller, room, moderator, recording }
     }
 
+    /// In a room that is planned already, Ada joins under an id of the test's choice: that of a publisher.
+    pub fn in_room(controller: &'a Controller, room: String, id: &str) -> Meeting<'a> {
+        let moderator = controller.joins_as(&room, Kind::Moderator, "Ada", id);
+        let recording = controller.recording_target(&room);
+        Meeting { controller, room, moderator, recording }
+    }
+
     /// One as every week.
     pub fn weekly(controller: &'a Controller) -> Meeting<'a> {
         Meeting::of(controller, RoomPlan::titled("Weekly"))
@@ -59,6 +66,11 @@ impl<'a> Meeting<'a> {
     /// Errors of the recorder as a whole that Ada was told.
     pub fn told(&self) -> Vec<String> {
         self.controller.moderator_was_told(&self.moderator)
+    }
+
+    /// The reason that everybody was told last for an error of the recording.
+    pub fn reason(&self) -> String {
+        self.controller.reason(&self.moderator, &self.recording)
     }
 
     /// What everybody was told of errors of the room's Targets, a line for each.

@@ -1,5 +1,6 @@
 //! A whole OpenTalk installation around the product: broker, identity provider, media server, storage, live platform, and the controller's stand-in.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,9 +8,10 @@ use jsonwebtoken::jwk::JwkSet;
 
 use super::controller::{Controller, Setup, Tokens};
 use super::keycloak::{Keycloak, SECRET};
+use super::line::Line;
 use super::livekit::LiveKit;
 use super::product::Product;
-use super::rabbitmq::{PASSWORD, RabbitMq, USER};
+use super::rabbitmq::{PASSWORD, RabbitMq, Somebody, USER};
 use super::until;
 
 /// The operators' token of the tests.
@@ -20,28 +22,76 @@ pub const QUEUE: &str = "recorders";
 /// Everything but the product, the storage and the live platforms.
 pub struct Installation {
     /// The broker.
-    pub broker: &'static RabbitMq,
+    pub broker: Broker,
     /// The identity provider.
     pub keycloak: &'static Keycloak,
     /// The media server.
     pub livekit: LiveKit,
     /// The controller.
     pub controller: Controller,
+    /// The ways of services to them, where they can be disturbed.
+    pub lines: Option<Lines>,
+}
+
+/// The message broker.
+pub enum Broker {
+    /// That of all tests of this program.
+    Shared(&'static RabbitMq),
+    /// One that may be killed.
+    Own(RabbitMq),
+}
+
+impl Deref for Broker {
+    type Target = RabbitMq;
+
+    fn deref(&self) -> &RabbitMq {
+        match self {
+            Self::Shared(broker) => broker,
+            Self::Own(broker) => broker,
+        }
+    }
+}
+
+/// What is between a service and everything else. The controller has ways of its own to the broker and to the provider.
+pub struct Lines {
+    /// To the broker.
+    pub broker: Line,
+    /// To the identity provider.
+    pub keycloak: Line,
+    /// To the controller.
+    pub controller: Line,
 }
 
 impl Installation {
     /// Starts it. Start commands go to [`QUEUE`] of the broker.
     pub fn start() -> Installation {
+        Self::around(|| Broker::Shared(RabbitMq::shared()))
+    }
+
+    /// Starts one whose broker may be killed, and whose services have lines to everything.
+    pub fn start_exposed() -> Installation {
+        let mut installation = Self::around(|| Broker::Own(RabbitMq::start()));
+        let Installation { broker, keycloak, controller, .. } = &installation;
+        let [broker, keycloak, controller] = [broker.port(), keycloak.port, controller.port()].map(Line::to);
+        installation.lines = Some(Lines { broker, keycloak, controller });
+        installation
+    }
+
+    fn around(broker: impl FnOnce() -> Broker) -> Installation {
         let keycloak = std::thread::spawn(Keycloak::shared);
-        let broker = RabbitMq::shared();
+        let broker = broker();
         let livekit = LiveKit::start();
         let keycloak = keycloak.join().expect("Keycloak starts");
         let (commands, mut waiting) = tokio::sync::mpsc::unbounded_channel::<String>();
+        let port = broker.port();
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
             runtime.block_on(async move {
-                let somebody = broker.somebody().await;
+                let mut somebody = Somebody::at(port).await;
                 while let Some(command) = waiting.recv().await {
+                    if !somebody.is_connected() {
+                        somebody = Somebody::at(port).await;
+                    }
                     somebody.publish(QUEUE, command.as_bytes()).await;
                 }
             });
@@ -52,7 +102,7 @@ impl Installation {
             publish: Box::new(move |body| commands.send(body.to_owned()).is_ok()),
             tls: None,
         };
-        Installation { broker, keycloak, livekit, controller: Controller::start(setup) }
+        Installation { broker, keycloak, livekit, controller: Controller::start(setup), lines: None }
     }
 
     /// Starts a service in this folder, with `more` in its configuration, and waits until it takes orders.
@@ -63,20 +113,23 @@ impl Installation {
     /// The same as another client of the identity provider.
     pub fn serve_as(&self, client: &str, folder: &Path, more: &str, secrets: &[(&str, &str)]) -> Product {
         let product = self.start_service(client, folder, more, secrets);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
-        let somebody = runtime.block_on(self.broker.somebody());
-        until(Duration::from_secs(30), "a service consumes", || {
-            let seen = runtime.block_on(somebody.looks_at(QUEUE));
-            seen.filter(|(_, consumers)| *consumers > 0).map(drop).or_else(|| {
-                assert!(!product.log().contains("roomcast: "), "{}", product.log());
-                None
-            })
-        });
+        is_served(&self.broker, &product);
+        product
+    }
+
+    /// The same by another program, which takes ours and its arguments as its last ones, and becomes it.
+    pub fn serve_by(&self, words: &[&str], folder: &Path, more: &str) -> Product {
+        let product = self.start_service_by(words, "Recorder", folder, more, &[]);
+        is_served(&self.broker, &product);
         product
     }
 
     /// Starts a service in this folder, with `more` in its configuration, as this client of the identity provider.
     pub fn start_service(&self, client: &str, folder: &Path, more: &str, secrets: &[(&str, &str)]) -> Product {
+        self.start_service_by(&[], client, folder, more, secrets)
+    }
+
+    fn start_service_by(&self, words: &[&str], client: &str, folder: &Path, more: &str, secrets: &[(&str, &str)]) -> Product {
         let config = self.configuration(client, more);
         std::fs::write(folder.join("roomcast.toml"), config).expect("written");
         let own = [
@@ -85,19 +138,41 @@ impl Installation {
             ("ROOMCAST_HTTP__TOKEN", OPERATORS),
         ];
         let environment: Vec<_> = own.iter().chain(secrets).copied().collect();
-        Product::start(folder, &["--config", "roomcast.toml", "serve"], &environment, "")
+        Product::start_by(words, folder, &["--config", "roomcast.toml", "serve"], &environment, "")
     }
 
     fn configuration(&self, client: &str, more: &str) -> String {
+        let issuer = self.keycloak.issuer();
+        let (controller, broker, endpoint) = match &self.lines {
+            None => (self.controller.url(), self.broker.url(), String::new()),
+            Some(Lines { broker, keycloak, controller }) => {
+                let realm = self.keycloak.issuer_at(&format!("http://127.0.0.1:{}", keycloak.port()));
+                (
+                    format!("http://127.0.0.1:{}", controller.port()),
+                    format!("amqp://127.0.0.1:{}", broker.port()),
+                    format!("token_endpoint = \"{realm}/protocol/openid-connect/token\"\n"),
+                )
+            }
+        };
         format!(
-            "[http]\nlisten = \"127.0.0.1:{}\"\n[controller]\nurl = \"{}\"\n[keycloak]\nissuer = \"{}\"\nclient_id = \"{client}\"\n\
-             [rabbitmq]\nurl = \"{}\"\nuser = \"{USER}\"\nqueue = \"{QUEUE}\"\n{more}",
+            "[http]\nlisten = \"127.0.0.1:{}\"\n[controller]\nurl = \"{controller}\"\n[keycloak]\nissuer = \"{issuer}\"\nclient_id = \"{client}\"\n\
+             {endpoint}[rabbitmq]\nurl = \"{broker}\"\nuser = \"{USER}\"\nqueue = \"{QUEUE}\"\n{more}",
             super::free_tcp_port(),
-            self.controller.url(),
-            self.keycloak.issuer(),
-            self.broker.url(),
         )
     }
+}
+
+/// Waits until a service takes orders.
+pub fn is_served(broker: &RabbitMq, product: &Product) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
+    let somebody = runtime.block_on(broker.somebody());
+    until(Duration::from_secs(30), "a service consumes", || {
+        let seen = runtime.block_on(somebody.looks_at(QUEUE));
+        seen.filter(|(_, consumers)| *consumers > 0).map(drop).or_else(|| {
+            assert!(!product.log().contains("roomcast: "), "{}", product.log());
+            None
+        })
+    });
 }
 
 /// What operators of the service in this folder are answered, for example at `/status`.

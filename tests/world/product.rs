@@ -1,5 +1,6 @@
 //! Runs the product as a user does, and keeps what it says.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -37,9 +38,16 @@ pub struct Outcome {
 impl Product {
     /// Starts the product. Its words go to `stdout` and `stderr` files in `folder`; `input` is given on standard input.
     pub fn start(folder: &Path, arguments: &[&str], environment: &[(&str, &str)], input: &str) -> Product {
+        Self::start_by(&[], folder, arguments, environment, input)
+    }
+
+    /// The same by another program: its words come before the product and its arguments, and in the end it becomes the product.
+    pub fn start_by(words: &[&str], folder: &Path, arguments: &[&str], environment: &[(&str, &str)], input: &str) -> Product {
+        let program = program();
+        let mut line = words.iter().map(OsStr::new).chain([program.as_os_str()]).chain(arguments.iter().map(OsStr::new));
         let file = |name: &str| File::create(folder.join(name)).expect("output file");
-        let mut child = Command::new(program())
-            .args(arguments)
+        let mut child = Command::new(line.next().expect("a program"))
+            .args(line)
             .envs(environment.iter().copied())
             .current_dir(folder)
             .stdin(Stdio::piped())

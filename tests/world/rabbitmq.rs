@@ -74,7 +74,7 @@ impl RabbitMq {
         broker
     }
 
-    /// Starts it, or starts it again after [`RabbitMq::kill`] with what it had on disk.
+    /// Starts it, or starts it again after its end with what it had on disk.
     pub fn come_back(&mut self) {
         let erlang = cache().join("rabbitmq/usr/lib/erlang");
         assert!(erlang.exists(), "{} is missing: run scripts/servers all first", erlang.display());
@@ -159,6 +159,11 @@ impl RabbitMq {
         }
     }
 
+    /// Ends it in order: it closes its connections first.
+    pub fn stop(&mut self) {
+        drop(self.broker.take());
+    }
+
     /// Stops it where it is, or lets it go on: its connections stay open.
     pub fn freeze(&self, is_frozen: bool) {
         if let Some(broker) = &self.broker {
@@ -169,6 +174,11 @@ impl RabbitMq {
     /// Where it is, in plain text.
     pub fn url(&self) -> String {
         format!("amqp://127.0.0.1:{}", self.ports.amqp)
+    }
+
+    /// Its TCP port on 127.0.0.1, for plain text.
+    pub fn port(&self) -> u16 {
+        self.ports.amqp
     }
 
     /// Where it is behind TLS; its name is `localhost`.
@@ -204,7 +214,8 @@ pub struct Somebody {
 }
 
 impl Somebody {
-    async fn at(port: u16) -> Somebody {
+    /// Connects to the broker at a port of 127.0.0.1.
+    pub async fn at(port: u16) -> Somebody {
         let uri = format!("amqp://{USER}:{PASSWORD}@127.0.0.1:{port}/%2f");
         let connection = Connection::connect(&uri, ConnectionProperties::default()).await.expect("the broker is there");
         let channel = connection.create_channel().await.expect("a channel");
@@ -220,6 +231,11 @@ impl Somebody {
     /// Declares a queue of another shape.
     pub async fn declare_with(&self, queue: &str, options: QueueDeclareOptions, arguments: FieldTable) {
         self.channel.queue_declare(queue.into(), options, arguments).await.expect("declared");
+    }
+
+    /// Whether the broker is still there.
+    pub fn is_connected(&self) -> bool {
+        self.connection.status().connected()
     }
 
     /// Publishes as a controller does: without any property.

@@ -23,6 +23,7 @@ use crate::service::host::{Host, HostSettings, Left, Terms};
 use crate::service::job::OpenTalkEntrance;
 use crate::service::keeping::Keeping;
 use crate::service::order::{Room, SessionOrder};
+use crate::service::process::allow_many_descriptors;
 use crate::service::takeover;
 use crate::storage::controller_upload::HandOver;
 use crate::storage::disk::SystemDisk;
@@ -34,6 +35,7 @@ use crate::trust::Trust;
 /// Checks the configuration and runs the service until it is told to stop.
 pub(super) fn serve(config: &Config, config_file: Option<PathBuf>) -> Result<(), Failure> {
     let checked = Checked::of(config)?;
+    allow_many_descriptors();
     let mut listening = Listening::start()?;
     // It was checked when the configuration was read.
     let listen = config.http.listen.parse().ok();

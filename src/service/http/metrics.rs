@@ -62,7 +62,7 @@ const fn gauge(name: &'static str, labels: &'static str, help: &'static str, sam
 }
 
 /// All metrics, in the order in which they are told.
-const METRICS: [Metric; 33] = [
+const METRICS: [Metric; 34] = [
     gauge("roomcast_build", "version", "Always 1; the label says which version runs.", |_| {
         vec![(vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1.0)]
     }),
@@ -80,6 +80,9 @@ const METRICS: [Metric; 33] = [
     }),
     gauge("roomcast_spool_free_bytes", "", "What is free of the disk of the spool.", |seen| {
         load(seen, |machine| machine.disk_free as f64)
+    }),
+    gauge("roomcast_machine_files_free", "", "Descriptors that the process may still open.", |seen| {
+        load(seen, |machine| machine.files_free as f64)
     }),
     counter("roomcast_orders_refused", "Orders that were refused, because there was no room for them.", |seen| {
         one(seen.totals.refused as f64)

@@ -53,7 +53,9 @@ pub struct MachineStatus {
     pub disk_free_bytes: u64,
     /// Size of that disk.
     pub disk_bytes: u64,
-    /// What there is too little of for another Session: `cpu`, `memory`, `disk`.
+    /// Descriptors that the process may still open.
+    pub files_free: u64,
+    /// What there is too little of for another Session: `cpu`, `memory`, `disk`, `files`.
     pub too_little: Option<String>,
 }
 
@@ -66,6 +68,7 @@ impl MachineStatus {
             memory_free_bytes: machine.memory_free,
             disk_free_bytes: machine.disk_free,
             disk_bytes: machine.disk_size,
+            files_free: machine.files_free,
             too_little: shortage.map(|shortage| shortage.word().to_owned()),
         })
     }

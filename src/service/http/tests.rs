@@ -137,11 +137,12 @@ async fn health_says_how_much_room_there_is_and_why_not() {
 #[tokio::test]
 async fn what_the_machine_has_too_little_of_is_told_everywhere() {
     let World { server, board, _folder } = world(Some(TOKEN)).await;
-    let machine = Machine { cpus: 4.0, cpu_used: 3.5, memory_free: 1 << 30, disk_free: 5 << 30, disk_size: 100 << 30 };
+    let machine =
+        Machine { cpus: 4.0, cpu_used: 3.5, memory_free: 1 << 30, disk_free: 5 << 30, disk_size: 100 << 30, files_free: 900 };
     board.set_load(Load { machine, shortage: Some(Shortage::Cpu) });
     board.refused();
     let expected = json!({ "cpus": 4.0, "cpus_used": 3.5, "memory_free_bytes": 1u64 << 30, "disk_free_bytes": 5u64 << 30,
-        "disk_bytes": 100u64 << 30, "too_little": "cpu" });
+        "disk_bytes": 100u64 << 30, "files_free": 900, "too_little": "cpu" });
     let (_, health) = ours(&server, "GET", "/health", "").await;
     assert_eq!((&health["capacity"]["machine"], &health["capacity"]["free"]), (&expected, &json!(0)));
     assert_eq!(ours(&server, "GET", "/status", "").await.1["machine"], expected);
@@ -149,6 +150,8 @@ async fn what_the_machine_has_too_little_of_is_told_everywhere() {
     for line in [
         "roomcast_too_little{of=\"cpu\"} 1.0",
         "roomcast_too_little{of=\"disk\"} 0.0",
+        "roomcast_too_little{of=\"files\"} 0.0",
+        "roomcast_machine_files_free 900.0",
         "roomcast_machine_cpus_used 3.5",
         "roomcast_orders_refused_total 1.0",
     ] {

@@ -103,6 +103,11 @@ impl Controller {
         format!("{}://localhost:{}", self.scheme, self.address.port())
     }
 
+    /// Its TCP port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     /// Dies and lives again: TCP is cut without a word, rooms are gone with everybody in them, and are made anew with other ids for their recordings.
     pub fn restart(&self) {
         self.shared.house().forget_everything();
