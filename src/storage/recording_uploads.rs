@@ -170,7 +170,9 @@ impl Task {
             for running in &self.running {
                 running.uploading.grown(state.written.get(&running.file).copied().unwrap_or(0));
             }
-            let over = told_ends && self.running.iter().all(|running| running.is_over());
+            // Looked at once: who ends from now on wakes us, because nobody else can change what we wait for.
+            let open: Vec<bool> = self.running.iter().map(|running| !running.is_over()).collect();
+            let over = told_ends && !open.contains(&true);
             let each = self.running.iter_mut().map(Running::stands).collect();
             self.tell.send_if_modified(|told| {
                 let now = Uploads { each, fault: self.fault.clone(), over };
@@ -181,8 +183,8 @@ impl Task {
             if over {
                 return;
             }
-            let open = self.running.iter_mut().filter(|running| !running.is_over());
-            let mut changes: FuturesUnordered<_> = open.map(|running| running.status.changed()).collect();
+            let open = self.running.iter_mut().zip(open).filter(|(_, is_open)| *is_open);
+            let mut changes: FuturesUnordered<_> = open.map(|(running, _)| running.status.changed()).collect();
             tokio::select! {
                 changed = spool.changed() => if changed.is_err() { return },
                 Some(_) = changes.next() => {}
