@@ -162,7 +162,7 @@ fn a_service_without_descriptors_says_so_and_loses_nothing() {
 
     let few = descriptors::open(service.pid()) as u64 + 40;
     descriptors::allow(service.pid(), few);
-    service.logs("too_little=Some(Files)", LONG);
+    service.logs("orders are not taken of=\"files\"", LONG);
     let refused = Meeting::of(controller, RoomPlan::titled("Few files"));
     refused.click();
     refused.shows("error");

@@ -87,8 +87,9 @@ fn who_agreed_is_recorded_and_streamed_and_the_books_say_so() {
     controller.consent(&people[2], false);
     let withdrew = now();
     after(clicked, 12.0);
-    controller.consent(&people[1], true);
+    // From this instant on he may be heard.
     let agreed = now();
+    controller.consent(&people[1], true);
     let seen = ["/status", "/metrics"].map(|path| operators_see(folder.path(), path)).concat() + &service.argument_lists();
     after(clicked, 15.0);
     controller.click_stop(&people[0], std::slice::from_ref(one));

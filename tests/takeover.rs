@@ -278,7 +278,7 @@ fn an_order_that_there_is_no_room_for_is_refused_with_its_reason() {
     let more = format!("{SMALL}[admission]\nlimits = [\"memory\"]\nsession_memory_mib = 65536\n");
     // It never consumes, so it is waited for by what it says.
     let service = installation.start_service("Recorder", folder.path(), &configuration(folder.path(), &more), &[]);
-    service.logs("too_little=Some(Memory)", LONG);
+    service.logs("orders are not taken of=\"memory\"", LONG);
     service.logs("ready for orders", LONG);
     let (is_ready, said) = service.health(folder.path());
     assert!(is_ready && said.contains("too little memory"), "{said}");
