@@ -176,7 +176,7 @@ fn a_service_without_descriptors_says_so_and_loses_nothing() {
     until(LONG, "the five seconds are over", || (none.told() == ["timeout"]).then_some(()));
     assert_eq!(controller.what_everybody_sees(&meeting.room, &meeting.recording), "active");
     descriptors::allow(service.pid(), usual);
-    service.logs("too_little=None", LONG);
+    service.logs("there is room for another session again", LONG);
 
     refused.click();
     refused.shows("active");
