@@ -19,7 +19,7 @@ use world::product::{Outcome, Product};
 use world::recording::{film_begins, one_room_at_a_time};
 use world::rtmp::{Nginx, decode};
 use world::s3::S3Server;
-use world::small_disk::{self, SmallDisk, WITH_SMALL_DISK};
+use world::small_disk::{self, SmallDisk, with_small_disk};
 use world::stalls::Watch;
 use world::wall_clock::WallClock;
 use world::{descriptors, until};
@@ -76,7 +76,7 @@ fn a_disk_that_fills_up_finishes_recordings_and_no_streams() {
     let (nginx, folder) = (Nginx::start(), tempfile::tempdir().expect("folder"));
     let first = format!("{SMALL}[spool]\ndir = \"{}/spool\"\n", small_disk::FOLDER);
     let more = configuration(folder.path(), &first, "\"disk\"", "");
-    let service = installation.serve_by(&WITH_SMALL_DISK, folder.path(), &more);
+    let service = installation.serve_by(&with_small_disk(), folder.path(), &more);
     let disk = SmallDisk::of(service.pid(), folder.path());
 
     let plan = RoomPlan::titled("Weekly").streaming_to("main", &format!("{}/good-canary-key", nginx.address()));

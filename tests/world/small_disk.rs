@@ -9,7 +9,16 @@ use nix::sys::statvfs::{Statvfs, statvfs};
 pub const FOLDER: &str = "disk";
 /// Words before a product and its arguments that give it such a disk, with more than enough space. What lies on it is as large as hours of a small recording,
 /// so that a few percent of it are not nothing.
-pub const WITH_SMALL_DISK: [&str; 7] = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", SCRIPT];
+pub fn with_small_disk() -> Vec<&'static str> {
+    let namespaces: &[&str] = if is_root() { &["--mount"] } else { &["--user", "--map-root-user", "--mount"] };
+    [&["unshare"][..], namespaces, &["sh", "-c", SCRIPT]].concat()
+}
+
+/// Whoever is root needs no user namespace to mount something, and may be where there are none.
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
 /// Less than an eighth of a percent of what lies there, and a second of a small recording.
 const SLACK_BYTES: u64 = 64 << 10;
 const SCRIPT: &str =
@@ -34,9 +43,8 @@ impl SmallDisk {
         // What is written meanwhile must fit: a disk cannot be made smaller than what is on it.
         let size = format!("remount,size={}", used * 100 / (100 - percent) + SLACK_BYTES);
         let mut resizing = Command::new("nsenter");
-        resizing
-            .args(["--target", &self.pid.to_string(), "--user", "--mount", "mount", "-o", &size, "roomcast"])
-            .arg(&self.place);
+        resizing.args(["--target", &self.pid.to_string(), "--mount"]).args(if is_root() { &[][..] } else { &["--user"] });
+        resizing.args(["mount", "-o", &size, "roomcast"]).arg(&self.place);
         assert!(resizing.status().expect("nsenter runs").success(), "the disk has another size");
     }
 
