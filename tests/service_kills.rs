@@ -20,8 +20,8 @@ use world::until;
 
 /// Nothing takes longer.
 const LONG: Duration = Duration::from_secs(40);
-/// A worker that has lost its supervisor has ended its Takes and is gone by then.
-const GONE: Duration = Duration::from_secs(15);
+/// A worker that has lost its supervisor is gone by then: usually within a second, and after a minute whatever its Targets wait for.
+const GONE: Duration = Duration::from_secs(70);
 /// What a kill may cost: what was captured and not yet mixed, and the newest fragment.
 const LOST_S: f64 = 1.5;
 /// What rounding to pictures of a tenth of a second may hide, twice a Take.
@@ -150,7 +150,9 @@ fn kill(controller: &Controller, service: &Product, victim: Victim, meetings: &[
         Victim::Workers => workers.iter().for_each(|pid| send(*pid, Signal::SIGKILL)),
         Victim::Everything => family.kill(),
     }
+    let killed = Instant::now();
     until(GONE, "no worker is left", || (!workers.iter().any(|pid| runs(*pid))).then_some(()));
+    println!("  the last worker was gone after {:.1} s", killed.elapsed().as_secs_f64());
     for (meeting, recorders) in meetings.iter().zip(before) {
         until(LONG, "the recorder before is gone", || {
             let now = controller.recorders(&meeting.room);
