@@ -144,9 +144,9 @@ impl RecordingTarget {
     }
 
     /// Ends the Take at a programme instant: no picture of `at` or later is kept, and no AAC frame that reaches beyond it. The thread
-    /// ends when the programme has reached `at`, or when nothing has come for 10 s.
+    /// ends when the programme has reached `at`, or when nothing has come for 10 s. Of several ends the first instant counts: behind it nothing may be made.
     pub fn end_take(&self, at: SessionTime) {
-        self.control.end_ns.store(at.as_nanos(), Ordering::Release);
+        self.control.end_ns.fetch_min(at.as_nanos(), Ordering::AcqRel);
     }
 
     /// Ends the Take with what has been received, without waiting for more.

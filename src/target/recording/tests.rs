@@ -80,6 +80,22 @@ fn programme(from: u64, to: u64) -> Vec<Packet> {
     packets
 }
 
+/// Paused, and then stopped for good: the programme rests from the pause on, and a Take that waited for the later end would wait in vain.
+#[test]
+fn a_take_ends_with_the_first_of_its_ends() {
+    let base = tempfile::tempdir().unwrap();
+    let folder = spool(base.path()).folder().to_path_buf();
+    let begin = SessionTime::from_millis(10_000);
+    let running = start(Arc::new(SystemDisk), &folder, made_up_headers(30), 1, begin);
+    running.target.end_take(begin + Duration::from_secs(2));
+    running.target.end_take(begin + Duration::from_secs(4));
+    running.put(programme(9, 16));
+    let reports: Vec<_> = running.reports.iter().collect();
+    let Some(RecordingReport::Ended { until: Some(until), .. }) = reports.last() else { panic!("{reports:?}") };
+    assert!(*until <= begin + Duration::from_secs(2), "{until}");
+    running.finish();
+}
+
 #[test]
 fn two_takes_hold_exactly_what_lies_between_their_borders() {
     let base = tempfile::tempdir().unwrap();
