@@ -228,7 +228,9 @@ fn pauses(times: usize, cycle_s: f64) {
                 }
             } else {
                 let start = start.max(SETTLED_S);
-                judge.shows(0, ADA, start..end).hears(ADA, 25.0, start + 0.07..end - 0.07);
+                // Times in a stream are whole milliseconds, so the slate's first picture may seem to lie before its time.
+                let half_s = 0.5 / FPS;
+                judge.shows(0, ADA, start - half_s..end - half_s).hears(ADA, 25.0, start + 0.07..end - 0.07);
             }
         }
         judge.finish();
