@@ -68,7 +68,7 @@ fn who_agreed_is_recorded_and_streamed_and_the_books_say_so() {
     let kinds = [Kind::Moderator, Kind::Guest, Kind::Guest, Kind::Guest, Kind::Caller];
     let people: Vec<_> =
         kinds.iter().enumerate().map(|(person, kind)| controller.joins_as(&room, *kind, name(person), &who(person))).collect();
-    let telephone = Joining::with(4, json!({ "camera": null }));
+    let telephone = Joining::calling(4);
     crowd.join_all(livekit, &room, &[Joining::usual(0), Joining::usual(1), Joining::usual(2), Joining::usual(3), telephone]);
     controller.consent(&people[0], true);
     controller.consent(&people[2], true);
@@ -247,7 +247,7 @@ fn clicks_one_after_the_other_are_answered_at_once() {
     let mut crowd = Crowd::gather(5);
     let ada = controller.joins_as(&room, Kind::Moderator, name(0), &who(0));
     let caller = controller.joins_as(&room, Kind::Caller, name(4), &who(4));
-    crowd.join(livekit, &room, &Joining::with(4, json!({ "camera": null })));
+    crowd.join(livekit, &room, &Joining::calling(4));
     let target = controller.recording_target(&room);
 
     let begun = Instant::now();

@@ -11,6 +11,8 @@ mod overlay;
 pub mod picture;
 mod places;
 mod scripts;
+#[cfg(target_arch = "x86_64")]
+mod shrink;
 pub mod sound;
 pub mod still;
 mod text;

@@ -1,13 +1,15 @@
 //! I420 planes in memory, and the scaler.
 //!
 //! In: views of planes. Out: copied, scaled, filled planes. Runs on whichever thread draws. The only place that calls libyuv (Debian package
-//! libyuv-dev), and the only unsafe code of the mixer; each call is checked against the lengths of the slices first, and refused if they are too short.
+//! libyuv-dev); each call is checked against the lengths of the slices first, and refused if they are too short.
 
 use std::ffi::c_int;
 
 use recorder_core::scene::Rgb;
 
 use super::picture::Picture;
+#[cfg(target_arch = "x86_64")]
+use super::shrink::{self, Rows, RowsMut};
 
 /// A colour as 8-bit limited-range BT.601 Y, Cb, Cr.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -138,6 +140,11 @@ pub(crate) fn scale(from: Planes<'_>, to: &mut PlanesMut<'_>) -> Result<(), Scal
         copy_rows(from.v, from.c_stride, to.v, to.c_stride, cw, ch);
         return Ok(());
     }
+    #[cfg(target_arch = "x86_64")]
+    if shrink::takes((from.width, from.height), (to.width, to.height)) {
+        shrink_planes(from, to);
+        return Ok(());
+    }
     // libyuv divides a sum by the area in 16-bit fractions: too coarse for large areas, which would come out dark. So they are taken in steps.
     if from.width * from.height > STEP_AREA * to.width * to.height {
         let (width, height) = ((8 * to.width).min(from.width), (8 * to.height).min(from.height));
@@ -172,6 +179,19 @@ pub(crate) fn scale(from: Planes<'_>, to: &mut PlanesMut<'_>) -> Result<(), Scal
         )
     };
     if code == 0 { Ok(()) } else { Err(ScaleError::Refused(code)) }
+}
+
+/// All three planes, up to twice smaller.
+#[cfg(target_arch = "x86_64")]
+fn shrink_planes(from: Planes<'_>, to: &mut PlanesMut<'_>) {
+    let (from_width, from_height) = (from.width.div_ceil(2), from.height.div_ceil(2));
+    let (width, height) = (to.width.div_ceil(2), to.height.div_ceil(2));
+    let luma = Rows { bytes: from.y, stride: from.y_stride, width: from.width, height: from.height };
+    shrink::shrink(luma, &mut RowsMut { bytes: to.y, stride: to.y_stride, width: to.width, height: to.height });
+    for (bytes, target) in [(from.u, &mut *to.u), (from.v, &mut *to.v)] {
+        let chroma = Rows { bytes, stride: from.c_stride, width: from_width, height: from_height };
+        shrink::shrink(chroma, &mut RowsMut { bytes: target, stride: to.c_stride, width, height });
+    }
 }
 
 /// Source pixels a target pixel that one step may average.

@@ -126,16 +126,14 @@ fn scene(people: usize, canvas: CanvasSize) -> Scene {
         seat.with_video()
     };
     let stage = Stage { seats: (0..people).map(seat).collect(), audible: Vec::new() };
-    let mut scene = Layout::built_in("grid").expect("layout").arrange(&stage, canvas, SessionTime::ZERO);
-    for tile in &mut scene.tiles {
-        // Labels are the same for every mixer, and the reference has none.
-        tile.label = None;
-    }
-    scene
+    Layout::built_in("grid").expect("layout").arrange(&stage, canvas, SessionTime::ZERO)
 }
 
 /// A canvas, and where everybody stands on it.
 struct Canvas {
+    /// As the product draws it.
+    labelled: Scene,
+    /// Without labels: they are the same for every mixer, and the reference has none.
     scene: Scene,
     size: (u32, u32),
     tiles: Vec<TileRect>,
@@ -144,16 +142,18 @@ struct Canvas {
 impl Canvas {
     fn of(people: usize, height: u32) -> Self {
         let size = (height * 16 / 9, height);
-        let scene = scene(people, CanvasSize { width_px: size.0, height_px: size.1 });
+        let labelled = scene(people, CanvasSize { width_px: size.0, height_px: size.1 });
+        let mut scene = labelled.clone();
+        scene.tiles.iter_mut().for_each(|tile| tile.label = None);
         let rects = scene.tiles.iter().map(|tile| tile.rect);
         let tiles =
             rects.map(|r| TileRect { x: r.x as usize, y: r.y as usize, width: r.width as usize, height: r.height as usize });
-        Self { tiles: tiles.collect(), size, scene }
+        Self { tiles: tiles.collect(), size, labelled, scene }
     }
 }
 
 fn measure(server: &LiveKit, people: usize, height: u32, wish: &Wish) -> Row {
-    let Canvas { scene, size, tiles } = Canvas::of(people, height);
+    let Canvas { labelled, scene, size, tiles } = Canvas::of(people, height);
     let kbps = if height > 720 { 4500 } else { 3000 };
     let rects = scene.tiles.iter().map(|tile| tile.rect);
     let layers: Vec<Layer> = rects.map(|rect| Layer::fitting(Layer::ALL, rect.width, rect.height).expect("a layer")).collect();
@@ -164,14 +164,17 @@ fn measure(server: &LiveKit, people: usize, height: u32, wish: &Wish) -> Row {
 
     let folder = tempfile::tempdir().expect("folder");
     let mut case = Case::new(people, scene.canvas, layers.iter().map(|layer| layer.size_px().1).collect());
+    let sized: Vec<_> = loops.iter().cloned().zip(layers.iter().map(|layer| layer.size_px())).collect();
+    let drawn = folder.path().join("pictures.yuv");
+    floor::draw(&labelled, &sized, &drawn);
     for _ in 0..wish.repetitions {
         case.decode.push(floor::decode(&loops, Pace::Rushed));
         let ours = room::record(server, size, &tiles, wish.seconds, folder.path());
-        let (pictures, sound) = floor::encode(&ours.film, scene.canvas, kbps, folder.path(), Pace::Rushed);
-        let (pictures_in_time, sound_in_time) = floor::encode(&ours.film, scene.canvas, kbps, folder.path(), Pace::InTime);
-        case.in_time.push(floor::decode(&loops, Pace::InTime) + pictures_in_time + sound_in_time);
-        case.pictures.push(pictures);
-        case.sound.push(sound);
+        let encode = |pace| floor::encode(&drawn, scene.canvas, kbps, pace);
+        let sound = |pace| floor::encode_film_sound(&ours.film, folder.path(), pace);
+        case.pictures.push(encode(Pace::Rushed));
+        case.sound.push(sound(Pace::Rushed));
+        case.in_time.push(floor::decode(&loops, Pace::InTime) + encode(Pace::InTime) + sound(Pace::InTime));
         case.ours.push(ours);
     }
     let quality = quality::compare(&scene, &loops, layers[0].size_px());

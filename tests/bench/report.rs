@@ -25,7 +25,7 @@ What a recording costs. A real media server, and people who send pre-encoded pic
 Of several repetitions each figure is the median; the load of the machine is printed, because full caches and cores make all dearer.
   ours          supervisor and worker, steady state; the media server and the senders are not in it
   decode        floor: a bare decoder for the smallest layer that is not smaller than the tile, for every tile
-  encode        floor: the product's picture encoder for the finished pictures
+  encode        floor: the product's picture encoder for the pictures as they are drawn
   sound         floor: the product's sound encoder for the finished sound
   ratio         ours / (decode + encode + sound); at most 1.4 is wanted
   to the least  ours / (decode + encode + sound + reception + scale): what is neither floor nor needed in any recorder; 1.15 is the aim

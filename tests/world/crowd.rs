@@ -48,17 +48,24 @@ pub struct Joining {
     pub person: usize,
     /// Options as the publisher takes them, over the defaults.
     pub options: Value,
+    /// What the media server takes them for.
+    pub grant: Grant,
 }
 
 impl Joining {
     /// With everything as usual.
     pub fn usual(person: usize) -> Self {
-        Joining { person, options: json!({}) }
+        Joining::with(person, json!({}))
     }
 
     /// With other options, for example `json!({"ppm": 100})`, or `json!({"camera": null})` for sound only.
     pub fn with(person: usize, options: Value) -> Self {
-        Joining { person, options }
+        Joining { person, options, grant: Grant::Participant }
+    }
+
+    /// By telephone: a voice, of whom the media server says that it came by SIP.
+    pub fn calling(person: usize) -> Self {
+        Joining { grant: Grant::Caller, ..Joining::with(person, json!({ "camera": null })) }
     }
 }
 
@@ -141,7 +148,7 @@ impl Crowd {
         let (name, stem) = (who(joining.person), loops::file_stem(card(joining.person)));
         let mut command = json!({
             "do": "join", "who": name, "url": server.url(), "microphone": {"loops": stem}, "camera": {"loops": stem},
-            "token": token(room, &name, card(joining.person).name, Grant::Participant),
+            "token": token(room, &name, card(joining.person).name, joining.grant),
         });
         let (Some(fields), Some(over)) = (command.as_object_mut(), joining.options.as_object()) else {
             panic!("options are an object")

@@ -40,6 +40,8 @@ pub enum Rooms {
 pub enum Grant {
     /// May send and receive.
     Participant,
+    /// The same, by telephone.
+    Caller,
     /// May receive only, is not shown, and counts as a recorder.
     Recorder,
 }
@@ -168,12 +170,15 @@ pub fn token_until(room: &str, identity: &str, name: &str, grant: Grant, seconds
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     let mut claims = json!({
         "iss": API_KEY, "sub": identity, "name": name, "nbf": now - 7200, "exp": now.saturating_add_signed(seconds),
-        "video": {"roomJoin": true, "room": room, "canPublish": grant == Grant::Participant, "canSubscribe": true, "canPublishData": true},
+        "video": {"roomJoin": true, "room": room, "canPublish": grant != Grant::Recorder, "canSubscribe": true, "canPublishData": true},
     });
     if grant == Grant::Recorder {
         claims["video"]["hidden"] = json!(true);
         claims["video"]["recorder"] = json!(true);
         claims["kind"] = json!("egress");
+    }
+    if grant == Grant::Caller {
+        claims["kind"] = json!("sip");
     }
     signed(&claims)
 }
