@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
+use serde_json::Value;
 use world::books::{Book, seconds_after};
 use world::controller::{Controller, Kind, Person, RoomPlan};
 use world::crowd::{Crowd, Joining, who};
