@@ -2,33 +2,24 @@
 //!
 //! In: a lane, and when the tick is due. Out: frames, in order. Runs on the picture and on the sound thread; waits for nothing but the tick.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::Receiver;
 
 use recorder_core::time::SessionTime;
 
 use crate::clock::SessionClock;
 use crate::media::{LANE_FRAMES, MediaFrame};
 
-/// Hands frames to `accept` until `due`. What waits in the lane is handed over even when `due` has passed: a tick that is late must not be
-/// made without what has arrived meanwhile.
+/// Sleeps until `due`, and then hands what has arrived to `accept`: woken by each frame, a thread would be woken ten times for each of its ticks, and whoever
+/// sends would have to wake it. A lane holds far more than arrives between two ticks.
 pub(super) fn receive_until(
     due: SessionTime,
     clock: SessionClock,
     frames: &Receiver<MediaFrame>,
-    mut accept: impl FnMut(MediaFrame),
+    accept: impl FnMut(MediaFrame),
 ) {
-    let mut overdue = 0;
+    std::thread::sleep(due.since(clock.now()));
     // More than a full lane in one go would mean that frames come faster than they are taken; the tick comes first then.
-    while overdue < LANE_FRAMES {
-        let left = due.since(clock.now());
-        match frames.recv_timeout(left) {
-            Ok(frame) => accept(frame),
-            Err(RecvTimeoutError::Timeout) => return,
-            // Nothing will be received any more; what is there is still made use of.
-            Err(RecvTimeoutError::Disconnected) => return std::thread::sleep(left),
-        }
-        overdue += usize::from(left.is_zero());
-    }
+    frames.try_iter().take(LANE_FRAMES).for_each(accept);
 }
 
 #[cfg(test)]

@@ -112,8 +112,13 @@ impl Session {
         }
     }
 
-    /// Signaling is lost, and media are kept for a moment.
+    /// Signaling is lost, and media are kept: for a moment where people may want to withdraw, else until we are in again.
     fn is_bridged(&self) -> bool {
-        self.unheard_at().is_some_and(|at| at > self.now)
+        self.unheard_at().map_or_else(|| self.has_signaling_apart(), |at| at > self.now)
+    }
+
+    /// Whether media may go on when the Conference is lost: where it tells us what is wanted, and who agrees, that comes another way than media do.
+    pub(super) fn has_signaling_apart(&self) -> bool {
+        self.settings.commanded.is_some() || self.settings.consent != ConsentRule::NotAsked
     }
 }

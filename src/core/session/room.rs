@@ -47,8 +47,7 @@ impl Session {
                 Connection::Outside { fault: known, .. } => *known = Some(fault),
                 Connection::Listing | Connection::Inside => {
                     self.connection = Connection::Outside { since: now, fault: Some(fault) };
-                    // Where people are asked, media may still come, and is kept for as long as a withdrawal may be on its way.
-                    if self.settings.consent == ConsentRule::NotAsked {
+                    if !self.has_signaling_apart() {
                         self.people.doubt_everybody();
                     }
                 }

@@ -93,6 +93,20 @@ fn callers_are_left_out_or_included_as_configured() {
 }
 
 #[test]
+fn where_nobody_is_asked_media_go_on_until_the_room_is_joined_again() {
+    let settings = SessionSettings { commanded: Some(Commanded::default()), ..settings() };
+    let mut play = Play::entered(settings, &["ada"]);
+    play.lost(10_000);
+    play.sleep_until(40_000);
+    assert_eq!((play.tiles(), play.notice()), (vec!["ada".to_owned()], None), "the picture goes on");
+    assert_eq!(play.shown().audible, [track("ada", TrackKind::Microphone)]);
+    // A room whose media server is all there is has nothing to show.
+    let mut play = Play::entered(super::settings(), &["ada"]);
+    play.lost(10_000);
+    assert!(play.notice().is_some());
+}
+
+#[test]
 fn while_nobody_can_withdraw_media_are_kept_for_three_seconds_and_then_a_card_is_shown() {
     let mut play = Play::entered(asked(), &["ada"]);
     play.consents(1000, "ada", true);
