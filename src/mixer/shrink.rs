@@ -91,7 +91,7 @@ pub(crate) fn shrink(from: Rows<'_>, to: &mut RowsMut<'_>) {
     // The last group begins earlier where they do not fill the row.
     let firsts = (0..to.width).step_by(AT_ONCE).map(|first| first.min(to.width - AT_ONCE));
     let groups: Vec<Group> = firsts.map(|first| Group::new(first, from.width, to.width)).collect();
-    // One row blended from two, and what the last shuffle may read beyond it.
+    // One row blended from two, and what the last shuffle reads beyond it, which has no weight.
     let mut row = vec![0; from.width + READ];
     for (index, target) in to.bytes.chunks_mut(to.stride).take(to.height).enumerate() {
         let (above, weight) = between(index, from.height, to.height);
@@ -99,7 +99,6 @@ pub(crate) fn shrink(from: Rows<'_>, to: &mut RowsMut<'_>) {
         // SAFETY: `takes` has found AVX2.
         unsafe {
             blend([line(above), line(above + 1)], line(above + AHEAD), weight, &mut row[..from.width]);
-            row[from.width] = row[from.width - 1];
             squeeze(&row, &groups, &mut target[..to.width]);
         }
     }
@@ -200,6 +199,20 @@ mod tests {
         shrink(from, &mut RowsMut { bytes: &mut made, stride: 426, width: 426, height: 240 });
         for row in made.chunks(426) {
             assert!(row[..212].iter().all(|byte| *byte == 16) && row[214..].iter().all(|byte| *byte == 235), "{row:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_moves_by_a_part_of_a_pixel() {
+        // Ramps that rise by seven with each pixel.
+        let bytes: Vec<u8> = (0..640 * 360).map(|at| (at % 640 % 32 * 7) as u8).collect();
+        let mut made = vec![0; 426 * 240];
+        let from = Rows { bytes: &bytes, stride: 640, width: 640, height: 360 };
+        shrink(from, &mut RowsMut { bytes: &mut made, stride: 426, width: 426, height: 240 });
+        for (x, pixel) in made[..426].iter().enumerate() {
+            let on_ramp = ((x as f64 + 0.5) * 640.0 / 426.0 - 0.5) % 32.0;
+            let off = f64::from(*pixel) - on_ramp * 7.0;
+            assert!(on_ramp > 31.0 || off.abs() < 1.2, "{x}: {off:+.2}");
         }
     }
 
