@@ -9,8 +9,8 @@ use recorder_core::time::SessionTime;
 use crate::clock::SessionClock;
 use crate::media::{LANE_FRAMES, MediaFrame};
 
-/// Sleeps until `due`, and then hands what has arrived to `accept`: woken by each frame, a thread would be woken ten times for each of its ticks, and whoever
-/// sends would have to wake it. A lane holds far more than arrives between two ticks.
+/// Sleeps until `due`, and then hands what has arrived to `accept`. Woken by frames, the threads of a meeting of nine were woken three times for each of
+/// their ticks, and whoever sends had to wake them. A lane holds far more than arrives between two ticks.
 pub(super) fn receive_until(
     due: SessionTime,
     clock: SessionClock,
